@@ -1,0 +1,1 @@
+"""One outside thing each. Imports schemas only; satisfies `agent.ports` by shape."""

@@ -1,0 +1,1 @@
+"""Composition: stages, runtimes, replay and the command line. May import everything."""

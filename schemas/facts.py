@@ -1,0 +1,430 @@
+"""The closed union of facts: everything that the log can say.
+
+Each fact is past tense, immutable and named by a string in the data (`anomaly.detected/1`). `at` is agent time in
+microseconds since 1970 UTC, set at the edge. *External* facts came from outside (inputs, people, robots, models, the
+clock); *derived* facts were concluded. Replay feeds the first and compares the second.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from schemas.anomalies import ClearReason, Severity
+from schemas.commands import Command, Reading, Verdict
+from schemas.errors import CodecError
+from schemas.evidence import Evidence
+from schemas.outcomes import Outcome
+from schemas.plans import Completion, Finding, ReasonerRequest, Tier
+
+
+class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", kw_only=True):
+    """Base of all facts."""
+
+    at: int
+    """Agent time, microseconds since 1970 UTC."""
+
+
+# ---------------------------------------------------------------- external: the agent itself
+
+
+class AgentStarted(Fact, tag="agent.started/1"):
+    """A process took the cell."""
+
+    version: str
+    code_sha256: str
+    mode: Literal["observe", "act"]
+    epoch: int
+    """The fence: robots refuse commands of a lower one."""
+
+
+class ConfigAdopted(Fact, tag="config.adopted/1"):
+    """A configuration file is in force. Its bytes are a blob."""
+
+    name: str
+    sha256: str
+    who: str
+    reason: str
+
+
+class AutonomyRaised(Fact, tag="autonomy.raised/1"):
+    """Somebody answers for an action that runs without asking."""
+
+    action: str
+    who: str
+    reason: str
+
+
+class DetectorSnapshotted(Fact, tag="detector.snapshotted/1"):
+    """The detectors' state before input `position` is the blob `sha256`: replay can begin there."""
+
+    position: int
+    sha256: str
+
+
+# ---------------------------------------------------------------- derived from the input by detectors
+
+
+class CalibrationAdopted(Fact, tag="calibration.adopted/1"):
+    """A group of tags has a normal."""
+
+    group: str
+    rows: int
+    sha256: str
+
+
+class LineStateChanged(Fact, tag="line.state_changed/1"):
+    """The cell's PackML state."""
+
+    state: str
+    number: int
+
+
+class SourceGap(Fact, tag="source.gap/1"):
+    """Samples that nobody can recover."""
+
+    source: str
+    tags: tuple[str, ...]
+    """Empty: all tags of the cell."""
+    from_at: int
+    until_at: int
+    reason: str
+
+
+class SourceChanged(Fact, tag="source.changed/1"):
+    """A source was lost or came back."""
+
+    source: str
+    alive: bool
+
+
+class AnomalyDetected(Fact, tag="anomaly.detected/1"):
+    """An episode opened."""
+
+    episode_id: str
+    detector: str
+    tag: str
+    asset: str
+    direction: Literal["up", "down", "none"]
+    severity: Severity
+    onset_at: int
+    """End of the first row of the excursion."""
+    detail: str
+    """For people, of our own making; never text of the plant."""
+    evidence: Evidence
+
+
+class AnomalyUpdated(Fact, tag="anomaly.updated/1"):
+    """An episode goes on; fresh evidence."""
+
+    episode_id: str
+    evidence: Evidence
+
+
+class AnomalyCleared(Fact, tag="anomaly.cleared/1"):
+    """An episode ended."""
+
+    episode_id: str
+    reason: ClearReason
+
+
+class EffectVerified(Fact, tag="effect.verified/1"):
+    """The process shows what the action promised."""
+
+    command_id: str
+    rows: int
+    worst: float
+
+
+class EffectAbsent(Fact, tag="effect.absent/1"):
+    """The process did not show it in time."""
+
+    command_id: str
+    reason: str
+
+
+# ---------------------------------------------------------------- external: answers
+
+
+class SourceSilent(Fact, tag="source.silent/1"):
+    """No input at all, not even a tick, for longer than the runner allows."""
+
+    source: str
+    silent_s: float
+
+
+class ReasonerAnswered(Fact, tag="reasoner.answered/1"):
+    """A reasoner's raw answer, usable or not."""
+
+    request_id: str
+    completion: Completion
+
+
+class ReasonerFailed(Fact, tag="reasoner.failed/1"):
+    """A reasoner gave no answer."""
+
+    request_id: str
+    reasoner: str
+    reason: str
+
+
+class SnapshotTaken(Fact, tag="snapshot.taken/1"):
+    """Fresh readings for one command, or for a request that will become one."""
+
+    subject_id: str
+    readings: dict[str, Reading]
+    """By tag name."""
+    off_file: bool
+    """Whether the off-switch file was there."""
+    failure: str = ""
+    """Why nothing could be read; empty if it could."""
+
+
+class CommandAnswered(Fact, tag="command.answered/1"):
+    """What came back for a command, to a send or to a query."""
+
+    command_id: str
+    by: Literal["send", "query"]
+    outcome: Outcome
+
+
+class ReadbackTaken(Fact, tag="readback.taken/1"):
+    """The set-points after a command, read until they matched or the time was up."""
+
+    command_id: str
+    readings: dict[str, Reading]
+    failure: str = ""
+
+
+class OperatorRequested(Fact, tag="operator.requested/1"):
+    """A person asked for something. Idempotent by `request_id`."""
+
+    request_id: str
+    who: str
+    kind: Literal["approve", "deny", "request", "hold", "off", "on", "resolve", "note"]
+    target: str = ""
+    """approve, deny, resolve: a command id; request: an action; note: anything."""
+    command_sha256: str = ""
+    """approve: the hash of what the person saw."""
+    args: dict[str, float] = {}
+    reason: str = ""
+
+
+class TimeReached(Fact, tag="time.reached/1"):
+    """A wake-up came."""
+
+    wake_id: str
+
+
+class NotificationSent(Fact, tag="notification.sent/1"):
+    """A notifier was told, or could not be."""
+
+    notification_id: str
+    notifier: str
+    delivered: bool
+    detail: str = ""
+
+
+# ---------------------------------------------------------------- derived by step
+
+
+class IncidentOpened(Fact, tag="incident.opened/1"):
+    """An episode found no incident to join."""
+
+    incident_id: str
+    episode_id: str
+    kind: Literal["process", "data_quality"]
+    asset: str
+
+
+class IncidentJoined(Fact, tag="incident.joined/1"):
+    """An episode belongs to an open incident."""
+
+    incident_id: str
+    episode_id: str
+
+
+class IncidentEscalated(Fact, tag="incident.escalated/1"):
+    """The agent is at its end; a person must act."""
+
+    incident_id: str
+    reason: str
+
+
+class IncidentClosed(Fact, tag="incident.closed/1"):
+    """All episodes cleared and it stayed quiet."""
+
+    incident_id: str
+    outcome: Literal["effective", "cleared", "escalated"]
+
+
+class ReasonerAsked(Fact, tag="reasoner.asked/1"):
+    """A question was put."""
+
+    request: ReasonerRequest
+
+
+class AnswerDropped(Fact, tag="answer.dropped/1"):
+    """An answer that nobody waits for any more."""
+
+    request_id: str
+    reason: str
+
+
+class PlanUnusable(Fact, tag="plan.unusable/1"):
+    """The answer is not a plan."""
+
+    request_id: str
+    incident_id: str
+    rule: str
+    reason: str
+
+
+class PlanProposed(Fact, tag="plan.proposed/1"):
+    """A usable plan, as commands."""
+
+    plan_id: str
+    incident_id: str
+    origin: Literal["reasoner", "operator", "fallback"]
+    tier: Tier
+    who: str
+    """Reasoner or person."""
+    findings: tuple[Finding, ...]
+    commands: tuple[Command, ...]
+
+
+class PlanDropped(Fact, tag="plan.dropped/1"):
+    """A plan ended without its remaining steps."""
+
+    plan_id: str
+    reason: str
+
+
+class PlanCompleted(Fact, tag="plan.completed/1"):
+    """All steps were done, and effective where that was promised."""
+
+    plan_id: str
+
+
+class GuardJudged(Fact, tag="guard.judged/1"):
+    """Every rule's verdict on one command."""
+
+    command_id: str
+    command_sha256: str
+    stage: Literal["proposal", "dispatch"]
+    decision: Literal["permitted", "needs_approval", "refused"]
+    approvals: int
+    risk_class: str
+    verdicts: tuple[Verdict, ...]
+
+
+class ApprovalRequested(Fact, tag="approval.requested/1"):
+    """A person must decide."""
+
+    command_id: str
+    command_sha256: str
+    approvals: int
+    decide_by_at: int
+
+
+class ApprovalGranted(Fact, tag="approval.granted/1"):
+    """One approver, one command hash."""
+
+    command_id: str
+    command_sha256: str
+    who: str
+
+
+class RequestRefused(Fact, tag="request.refused/1"):
+    """A person's request was not followed, and why."""
+
+    request_id: str
+    rule: str
+    reason: str
+
+
+class CommandIntended(Fact, tag="command.intended/1"):
+    """Durable before the first byte leaves."""
+
+    command: Command
+    command_sha256: str
+    attempt: int
+
+
+class CommandCompleted(Fact, tag="command.completed/1"):
+    """Done by the robot's word and by read-back. Not yet effective."""
+
+    command_id: str
+
+
+class CommandFailed(Fact, tag="command.failed/1"):
+    """It certainly was not done, or not as asked."""
+
+    command_id: str
+    reason: str
+
+
+class CommandUnresolved(Fact, tag="command.unresolved/1"):
+    """Nobody can tell whether it was done: the robot takes no more commands until a person resolves it."""
+
+    command_id: str
+    reason: str
+
+
+class AutomationSwitched(Fact, tag="automation.switched/1"):
+    """The off switch."""
+
+    on: bool
+    who: str
+    reason: str
+
+
+External = (
+    AgentStarted | ConfigAdopted | AutonomyRaised | DetectorSnapshotted | SourceSilent | ReasonerAnswered
+    | ReasonerFailed | SnapshotTaken | CommandAnswered | ReadbackTaken | OperatorRequested | TimeReached
+    | NotificationSent
+)  # fmt: skip
+Detected = (
+    CalibrationAdopted | LineStateChanged | SourceGap | SourceChanged | AnomalyDetected | AnomalyUpdated
+    | AnomalyCleared | EffectVerified | EffectAbsent
+)  # fmt: skip
+Concluded = (
+    IncidentOpened | IncidentJoined | IncidentEscalated | IncidentClosed | ReasonerAsked | AnswerDropped
+    | PlanUnusable | PlanProposed | PlanDropped | PlanCompleted | GuardJudged | ApprovalRequested | ApprovalGranted
+    | RequestRefused | CommandIntended | CommandCompleted | CommandFailed | CommandUnresolved | AutomationSwitched
+)  # fmt: skip
+AnyFact = External | Detected | Concluded
+"""External came from outside; Detected follows from the kept input; Concluded follows from `agent.step`."""
+
+DERIVED_TYPES = (*Detected.__args__, *Concluded.__args__)
+
+_DECODER = msgspec.json.Decoder(AnyFact)
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+def type_name(fact: AnyFact) -> str:
+    """Return the fact's name in the data, e.g. `anomaly.detected/1`."""
+    return str(fact.__struct_config__.tag)
+
+
+def is_derived(fact: AnyFact) -> bool:
+    """Tell whether replay must come to this fact by itself."""
+    return isinstance(fact, DERIVED_TYPES)
+
+
+def encode(fact: AnyFact) -> bytes:
+    """Return the bytes that are stored and hashed. Equal facts give equal bytes."""
+    return _ENCODER.encode(fact)
+
+
+def decode(data: bytes) -> AnyFact:
+    """Read stored bytes.
+
+    Raises:
+        CodecError: not JSON, an unknown type, or a field that is missing, unknown or of the wrong type.
+    """
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CodecError(f"not a fact: {error}") from error

@@ -1,0 +1,75 @@
+"""What a reasoner is asked, and what it may answer: a closed set of actions, or nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from schemas.evidence import Evidence
+
+Tier = Literal["reflex", "proposal"]
+
+FINDINGS_MAX, ACTIONS_PER_FINDING_MAX, ACTIONS_MAX = 3, 4, 4
+
+
+class Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One episode of the incident as the reasoner sees it: no id, no number, no text of the plant."""
+
+    name: str
+    """`E1`, `E2`, … in the order of onset."""
+    asset: str
+    tag: str
+    detector: str
+    direction: Literal["up", "down", "none"]
+
+
+class ReasonerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One question to a reasoner."""
+
+    request_id: str
+    incident_id: str
+    tier: Tier
+    slots: tuple[Slot, ...]
+    evidence: Evidence
+    deadline_s: float
+
+
+class Completion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A reasoner's raw answer and who gave it."""
+
+    raw: str
+    reasoner: str
+    """Name in the table `REASONERS`."""
+    model: dict[str, str] = {}
+    """What reproduces it: model id, weights digest, template hash, sampling parameters, seed. Empty for a playbook."""
+
+
+class PlannedAction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An action of the catalogue with its values."""
+
+    name: str
+    args: dict[str, float] = {}
+
+
+class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One diagnosis and what to do about it."""
+
+    evidence: str
+    """A slot of the request."""
+    asset: str
+    diagnosis: str
+    actions: tuple[PlannedAction, ...]
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A usable answer. No finding and no action are legal answers."""
+
+    findings: tuple[Finding, ...]
+
+
+class Unusable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An answer that is not a plan, with the guard's rule that says so."""
+
+    rule: str
+    reason: str

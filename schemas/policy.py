@@ -1,0 +1,81 @@
+"""`policy.toml`: what this site lets the agent do: autonomy, limits narrower than the catalogue's, approvals, budgets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from schemas.plant import Strict
+
+Autonomy = Literal["observe", "advise", "approve", "auto"]
+"""observe: nothing is proposed · advise: proposed, never sent · approve: sent after approval · auto: class B only."""
+
+
+class ActionPolicy(Strict):
+    """One action's autonomy, with who raised it."""
+
+    action: str
+    autonomy: Autonomy = "approve"
+    raised_by: str = ""
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _somebody_answers(self) -> ActionPolicy:
+        if self.autonomy == "auto" and not (self.raised_by and self.reason):
+            raise ValueError(f"{self.action!r} is auto: say raised_by and reason; both are written to the log")
+        return self
+
+
+class ArgumentLimit(Strict):
+    """A range inside the catalogue's."""
+
+    action: str
+    argument: str
+    min: float
+    max: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ArgumentLimit:
+        if not self.min <= self.max:
+            raise ValueError(f"{self.action}.{self.argument}: min {self.min} is above max {self.max}: swap or correct them")
+        return self
+
+
+class Policy(Strict):
+    """The whole of `policy.toml`. Every number is a named bound."""
+
+    default_autonomy: Autonomy = "approve"
+    actions: tuple[ActionPolicy, ...] = ()
+    limits: tuple[ArgumentLimit, ...] = ()
+    commands_per_hour: int = Field(default=20, ge=1)
+    """Per cell, all actions together."""
+    reversals_per_hour: int = Field(default=2, ge=0)
+    """How often one set-point may change direction within an hour before it counts as oscillation."""
+    evidence_max_age_s: float = Field(default=60.0, gt=0)
+    """Age of the evidence when a proposal is judged."""
+    snapshot_max_age_s: float = Field(default=2.0, gt=0)
+    """Age of each reading when a command is judged for sending."""
+    clock_offset_s_max: float = Field(default=2.0, gt=0)
+    """Largest difference between the server's clock and the agent's before freshness cannot be judged."""
+    decide_s: float = Field(default=300.0, gt=0)
+    """How long a person has to approve before the plan is dropped."""
+    reflex_deadline_s: float = Field(default=1.0, gt=0)
+    reasoner_deadline_s: float = Field(default=10.0, gt=0)
+    retry_s: float = Field(default=5.0, gt=0)
+    """Pause before a step refused only because a robot is busy is judged again."""
+    retries_max: int = Field(default=60, ge=0)
+    join_s: float = Field(default=5.0, ge=0)
+    """Onsets this near to an incident's belong to it."""
+    quiet_s: float = Field(default=30.0, ge=0)
+    """All episodes cleared and no command open for so long closes an incident."""
+    query_retries_max: int = Field(default=600, ge=1)
+    query_retry_s: float = Field(default=0.5, gt=0)
+    on_ineffective: str = ""
+    """Action taken when an effect stays absent, e.g. `hold_cell`; it passes the guard like any other."""
+    plans_per_incident: int = Field(default=3, ge=1)
+    answer_bytes_max: int = Field(default=8192, ge=256)
+
+    def autonomy_of(self, action: str) -> Autonomy:
+        """Return the autonomy of an action, the default if the file does not name it."""
+        return next((p.autonomy for p in self.actions if p.action == action), self.default_autonomy)

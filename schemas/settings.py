@@ -1,0 +1,102 @@
+"""`jidoka.toml`: runtime and connections. Parsed once by `pipelines.config`; nobody else reads files or the environment.
+
+Paths are relative to the data folder unless absolute.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from schemas.plant import Strict
+
+
+class User(Strict):
+    """An OPC UA user. The password is the only line of a file that others cannot read."""
+
+    name: str
+    password_file: str
+
+
+class OpcUaSettings(Strict):
+    """One server."""
+
+    url: str = Field(pattern=r"^opc\.tcp://")
+    security: Literal["SignAndEncrypt", "None"] = "SignAndEncrypt"
+    """Basic256Sha256 with our own certificate; `None` sends everything, passwords too, in clear."""
+    allow_password_in_clear: bool = False
+    certificates: str = "pki"
+    """Folder with own certificate, key, and `trusted/`."""
+    collector: User | None = None
+    actuator: User | None = None
+    """Another user than the collector: who reads cannot write."""
+    publishing_ms: float = Field(default=100.0, gt=0)
+    sampling_ms: float = Field(default=50.0, ge=0)
+    queue: int = Field(default=100, ge=1)
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    backoff_s: float = Field(default=0.2, gt=0)
+    backoff_s_max: float = Field(default=3.0, gt=0)
+    """Wall time between attempts; each is drawn from the upper half of the present back-off."""
+    dead_after_s: float = Field(default=3.0, gt=0)
+    """Wall time without any publish response or heartbeat before the source counts as lost."""
+
+    @model_validator(mode="after")
+    def _no_secret_in_clear(self) -> OpcUaSettings:
+        if self.security == "None" and (self.collector or self.actuator) and not self.allow_password_in_clear:
+            raise ValueError("security None with a user sends the password in clear: use SignAndEncrypt, remove the users, "
+                             "or set allow_password_in_clear = true")  # fmt: skip
+        if self.collector and self.actuator and self.collector.name == self.actuator.name:
+            raise ValueError("collector and actuator are the same user: give the actuator its own")
+        return self
+
+
+class ClockSettings(Strict):
+    """Agent time."""
+
+    speed: float = Field(default=1.0, gt=0, le=20)
+    """1 is wall time. More is only for a simulated plant that runs at the same speed from the same origin."""
+    origin_us: int = 0
+
+
+class SegmentSettings(Strict):
+    """Kept input."""
+
+    bytes_max: int = Field(default=8_000_000, ge=10_000)
+    """Size at which the next segment begins, with a snapshot of the detectors."""
+    keep_bytes: int = Field(default=2_000_000_000, ge=100_000)
+    """Oldest unpinned segments beyond this are deleted."""
+
+
+class NotifySettings(Strict):
+    """How a person is reached."""
+
+    command: tuple[str, ...] = ()
+    """Program and arguments; title and text follow as two more arguments. Empty: the log only."""
+    timeout_s: float = Field(default=10.0, gt=0)
+
+
+class Settings(Strict):
+    """The whole of `jidoka.toml`."""
+
+    mode: Literal["observe", "act"] = "observe"
+    """observe: no code that can write is loaded."""
+    data: str = "var"
+    """Data folder, relative to the configuration folder."""
+    opcua: OpcUaSettings
+    clock: ClockSettings = ClockSettings()
+    segments: SegmentSettings = SegmentSettings()
+    notify: NotifySettings = NotifySettings()
+    queue_max: int = Field(default=10_000, ge=10)
+    """Messages waiting for one cell before collectors are held back."""
+    silent_s: float = Field(default=10.0, gt=0)
+    """Agent time without any input before a source is declared silent."""
+    readback_s: float = Field(default=2.0, gt=0)
+    """Wall time within which set-points must read back as asked."""
+    reasoners: tuple[str, ...] = ("playbook",)
+
+    @model_validator(mode="after")
+    def _act_needs_an_actuator(self) -> Settings:
+        if self.mode == "act" and self.opcua.actuator is None and self.opcua.security != "None":
+            raise ValueError("mode act needs opcua.actuator: give the user that may call Execute")
+        return self
