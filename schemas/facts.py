@@ -29,7 +29,7 @@ class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
 # ---------------------------------------------------------------- external: the agent itself
 
 
-class AgentStarted(Fact, tag="agent.started/1"):
+class AgentStarted(Fact, frozen=True, kw_only=True, tag="agent.started/1"):
     """A process took the cell."""
 
     version: str
@@ -39,7 +39,7 @@ class AgentStarted(Fact, tag="agent.started/1"):
     """The fence: robots refuse commands of a lower one."""
 
 
-class ConfigAdopted(Fact, tag="config.adopted/1"):
+class ConfigAdopted(Fact, frozen=True, kw_only=True, tag="config.adopted/1"):
     """A configuration file is in force. Its bytes are a blob."""
 
     name: str
@@ -48,7 +48,7 @@ class ConfigAdopted(Fact, tag="config.adopted/1"):
     reason: str
 
 
-class AutonomyRaised(Fact, tag="autonomy.raised/1"):
+class AutonomyRaised(Fact, frozen=True, kw_only=True, tag="autonomy.raised/1"):
     """Somebody answers for an action that runs without asking."""
 
     action: str
@@ -56,7 +56,7 @@ class AutonomyRaised(Fact, tag="autonomy.raised/1"):
     reason: str
 
 
-class DetectorSnapshotted(Fact, tag="detector.snapshotted/1"):
+class DetectorSnapshotted(Fact, frozen=True, kw_only=True, tag="detector.snapshotted/1"):
     """The detectors' state before input `position` is the blob `sha256`: replay can begin there."""
 
     position: int
@@ -66,7 +66,7 @@ class DetectorSnapshotted(Fact, tag="detector.snapshotted/1"):
 # ---------------------------------------------------------------- derived from the input by detectors
 
 
-class CalibrationAdopted(Fact, tag="calibration.adopted/1"):
+class CalibrationAdopted(Fact, frozen=True, kw_only=True, tag="calibration.adopted/1"):
     """A group of tags has a normal."""
 
     group: str
@@ -74,14 +74,14 @@ class CalibrationAdopted(Fact, tag="calibration.adopted/1"):
     sha256: str
 
 
-class LineStateChanged(Fact, tag="line.state_changed/1"):
+class LineStateChanged(Fact, frozen=True, kw_only=True, tag="line.state_changed/1"):
     """The cell's PackML state."""
 
     state: str
     number: int
 
 
-class SourceGap(Fact, tag="source.gap/1"):
+class SourceGap(Fact, frozen=True, kw_only=True, tag="source.gap/1"):
     """Samples that nobody can recover."""
 
     source: str
@@ -92,14 +92,14 @@ class SourceGap(Fact, tag="source.gap/1"):
     reason: str
 
 
-class SourceChanged(Fact, tag="source.changed/1"):
+class SourceChanged(Fact, frozen=True, kw_only=True, tag="source.changed/1"):
     """A source was lost or came back."""
 
     source: str
     alive: bool
 
 
-class AnomalyDetected(Fact, tag="anomaly.detected/1"):
+class AnomalyDetected(Fact, frozen=True, kw_only=True, tag="anomaly.detected/1"):
     """An episode opened."""
 
     episode_id: str
@@ -115,21 +115,21 @@ class AnomalyDetected(Fact, tag="anomaly.detected/1"):
     evidence: Evidence
 
 
-class AnomalyUpdated(Fact, tag="anomaly.updated/1"):
+class AnomalyUpdated(Fact, frozen=True, kw_only=True, tag="anomaly.updated/1"):
     """An episode goes on; fresh evidence."""
 
     episode_id: str
     evidence: Evidence
 
 
-class AnomalyCleared(Fact, tag="anomaly.cleared/1"):
+class AnomalyCleared(Fact, frozen=True, kw_only=True, tag="anomaly.cleared/1"):
     """An episode ended."""
 
     episode_id: str
     reason: ClearReason
 
 
-class EffectVerified(Fact, tag="effect.verified/1"):
+class EffectVerified(Fact, frozen=True, kw_only=True, tag="effect.verified/1"):
     """The process shows what the action promised."""
 
     command_id: str
@@ -137,7 +137,7 @@ class EffectVerified(Fact, tag="effect.verified/1"):
     worst: float
 
 
-class EffectAbsent(Fact, tag="effect.absent/1"):
+class EffectAbsent(Fact, frozen=True, kw_only=True, tag="effect.absent/1"):
     """The process did not show it in time."""
 
     command_id: str
@@ -147,21 +147,21 @@ class EffectAbsent(Fact, tag="effect.absent/1"):
 # ---------------------------------------------------------------- external: answers
 
 
-class SourceSilent(Fact, tag="source.silent/1"):
+class SourceSilent(Fact, frozen=True, kw_only=True, tag="source.silent/1"):
     """No input at all, not even a tick, for longer than the runner allows."""
 
     source: str
     silent_s: float
 
 
-class ReasonerAnswered(Fact, tag="reasoner.answered/1"):
+class ReasonerAnswered(Fact, frozen=True, kw_only=True, tag="reasoner.answered/1"):
     """A reasoner's raw answer, usable or not."""
 
     request_id: str
     completion: Completion
 
 
-class ReasonerFailed(Fact, tag="reasoner.failed/1"):
+class ReasonerFailed(Fact, frozen=True, kw_only=True, tag="reasoner.failed/1"):
     """A reasoner gave no answer."""
 
     request_id: str
@@ -169,7 +169,7 @@ class ReasonerFailed(Fact, tag="reasoner.failed/1"):
     reason: str
 
 
-class SnapshotTaken(Fact, tag="snapshot.taken/1"):
+class SnapshotTaken(Fact, frozen=True, kw_only=True, tag="snapshot.taken/1"):
     """Fresh readings for one command, or for a request that will become one."""
 
     subject_id: str
@@ -181,7 +181,7 @@ class SnapshotTaken(Fact, tag="snapshot.taken/1"):
     """Why nothing could be read; empty if it could."""
 
 
-class CommandAnswered(Fact, tag="command.answered/1"):
+class CommandAnswered(Fact, frozen=True, kw_only=True, tag="command.answered/1"):
     """What came back for a command, to a send or to a query."""
 
     command_id: str
@@ -189,7 +189,7 @@ class CommandAnswered(Fact, tag="command.answered/1"):
     outcome: Outcome
 
 
-class ReadbackTaken(Fact, tag="readback.taken/1"):
+class ReadbackTaken(Fact, frozen=True, kw_only=True, tag="readback.taken/1"):
     """The set-points after a command, read until they matched or the time was up."""
 
     command_id: str
@@ -197,7 +197,7 @@ class ReadbackTaken(Fact, tag="readback.taken/1"):
     failure: str = ""
 
 
-class OperatorRequested(Fact, tag="operator.requested/1"):
+class OperatorRequested(Fact, frozen=True, kw_only=True, tag="operator.requested/1"):
     """A person asked for something. Idempotent by `request_id`."""
 
     request_id: str
@@ -211,13 +211,13 @@ class OperatorRequested(Fact, tag="operator.requested/1"):
     reason: str = ""
 
 
-class TimeReached(Fact, tag="time.reached/1"):
+class TimeReached(Fact, frozen=True, kw_only=True, tag="time.reached/1"):
     """A wake-up came."""
 
     wake_id: str
 
 
-class NotificationSent(Fact, tag="notification.sent/1"):
+class NotificationSent(Fact, frozen=True, kw_only=True, tag="notification.sent/1"):
     """A notifier was told, or could not be."""
 
     notification_id: str
@@ -229,7 +229,7 @@ class NotificationSent(Fact, tag="notification.sent/1"):
 # ---------------------------------------------------------------- derived by step
 
 
-class IncidentOpened(Fact, tag="incident.opened/1"):
+class IncidentOpened(Fact, frozen=True, kw_only=True, tag="incident.opened/1"):
     """An episode found no incident to join."""
 
     incident_id: str
@@ -238,41 +238,41 @@ class IncidentOpened(Fact, tag="incident.opened/1"):
     asset: str
 
 
-class IncidentJoined(Fact, tag="incident.joined/1"):
+class IncidentJoined(Fact, frozen=True, kw_only=True, tag="incident.joined/1"):
     """An episode belongs to an open incident."""
 
     incident_id: str
     episode_id: str
 
 
-class IncidentEscalated(Fact, tag="incident.escalated/1"):
+class IncidentEscalated(Fact, frozen=True, kw_only=True, tag="incident.escalated/1"):
     """The agent is at its end; a person must act."""
 
     incident_id: str
     reason: str
 
 
-class IncidentClosed(Fact, tag="incident.closed/1"):
+class IncidentClosed(Fact, frozen=True, kw_only=True, tag="incident.closed/1"):
     """All episodes cleared and it stayed quiet."""
 
     incident_id: str
     outcome: Literal["effective", "cleared", "escalated"]
 
 
-class ReasonerAsked(Fact, tag="reasoner.asked/1"):
+class ReasonerAsked(Fact, frozen=True, kw_only=True, tag="reasoner.asked/1"):
     """A question was put."""
 
     request: ReasonerRequest
 
 
-class AnswerDropped(Fact, tag="answer.dropped/1"):
+class AnswerDropped(Fact, frozen=True, kw_only=True, tag="answer.dropped/1"):
     """An answer that nobody waits for any more."""
 
     request_id: str
     reason: str
 
 
-class PlanUnusable(Fact, tag="plan.unusable/1"):
+class PlanUnusable(Fact, frozen=True, kw_only=True, tag="plan.unusable/1"):
     """The answer is not a plan."""
 
     request_id: str
@@ -281,7 +281,7 @@ class PlanUnusable(Fact, tag="plan.unusable/1"):
     reason: str
 
 
-class PlanProposed(Fact, tag="plan.proposed/1"):
+class PlanProposed(Fact, frozen=True, kw_only=True, tag="plan.proposed/1"):
     """A usable plan, as commands."""
 
     plan_id: str
@@ -294,20 +294,20 @@ class PlanProposed(Fact, tag="plan.proposed/1"):
     commands: tuple[Command, ...]
 
 
-class PlanDropped(Fact, tag="plan.dropped/1"):
+class PlanDropped(Fact, frozen=True, kw_only=True, tag="plan.dropped/1"):
     """A plan ended without its remaining steps."""
 
     plan_id: str
     reason: str
 
 
-class PlanCompleted(Fact, tag="plan.completed/1"):
+class PlanCompleted(Fact, frozen=True, kw_only=True, tag="plan.completed/1"):
     """All steps were done, and effective where that was promised."""
 
     plan_id: str
 
 
-class GuardJudged(Fact, tag="guard.judged/1"):
+class GuardJudged(Fact, frozen=True, kw_only=True, tag="guard.judged/1"):
     """Every rule's verdict on one command."""
 
     command_id: str
@@ -319,7 +319,7 @@ class GuardJudged(Fact, tag="guard.judged/1"):
     verdicts: tuple[Verdict, ...]
 
 
-class ApprovalRequested(Fact, tag="approval.requested/1"):
+class ApprovalRequested(Fact, frozen=True, kw_only=True, tag="approval.requested/1"):
     """A person must decide."""
 
     command_id: str
@@ -328,7 +328,7 @@ class ApprovalRequested(Fact, tag="approval.requested/1"):
     decide_by_at: int
 
 
-class ApprovalGranted(Fact, tag="approval.granted/1"):
+class ApprovalGranted(Fact, frozen=True, kw_only=True, tag="approval.granted/1"):
     """One approver, one command hash."""
 
     command_id: str
@@ -336,7 +336,7 @@ class ApprovalGranted(Fact, tag="approval.granted/1"):
     who: str
 
 
-class RequestRefused(Fact, tag="request.refused/1"):
+class RequestRefused(Fact, frozen=True, kw_only=True, tag="request.refused/1"):
     """A person's request was not followed, and why."""
 
     request_id: str
@@ -344,7 +344,7 @@ class RequestRefused(Fact, tag="request.refused/1"):
     reason: str
 
 
-class CommandIntended(Fact, tag="command.intended/1"):
+class CommandIntended(Fact, frozen=True, kw_only=True, tag="command.intended/1"):
     """Durable before the first byte leaves."""
 
     command: Command
@@ -352,27 +352,27 @@ class CommandIntended(Fact, tag="command.intended/1"):
     attempt: int
 
 
-class CommandCompleted(Fact, tag="command.completed/1"):
+class CommandCompleted(Fact, frozen=True, kw_only=True, tag="command.completed/1"):
     """Done by the robot's word and by read-back. Not yet effective."""
 
     command_id: str
 
 
-class CommandFailed(Fact, tag="command.failed/1"):
+class CommandFailed(Fact, frozen=True, kw_only=True, tag="command.failed/1"):
     """It certainly was not done, or not as asked."""
 
     command_id: str
     reason: str
 
 
-class CommandUnresolved(Fact, tag="command.unresolved/1"):
+class CommandUnresolved(Fact, frozen=True, kw_only=True, tag="command.unresolved/1"):
     """Nobody can tell whether it was done: the robot takes no more commands until a person resolves it."""
 
     command_id: str
     reason: str
 
 
-class AutomationSwitched(Fact, tag="automation.switched/1"):
+class AutomationSwitched(Fact, frozen=True, kw_only=True, tag="automation.switched/1"):
     """The off switch."""
 
     on: bool
@@ -425,6 +425,7 @@ def decode(data: bytes) -> AnyFact:
         CodecError: not JSON, an unknown type, or a field that is missing, unknown or of the wrong type.
     """
     try:
-        return _DECODER.decode(data)
+        fact: AnyFact = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CodecError(f"not a fact: {error}") from error
+    return fact

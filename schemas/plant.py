@@ -159,7 +159,9 @@ class Cell(Strict):
                 raise ValueError(f"tag {tag.name!r} names unknown group {tag.group!r}: declare it under groups")
             for source in tag.minus or ():
                 if source not in names or names[source].unit != tag.unit:
-                    raise ValueError(f"tag {tag.name!r}: minus needs two tags in {tag.unit!r}, and {source!r} is not one")
+                    raise ValueError(
+                        f"tag {tag.name!r}: minus needs two tags in {tag.unit!r}, and {source!r} is not one"
+                    )
         for group in self.groups:
             if group.trigger is not None and group.trigger not in names:
                 raise ValueError(f"group {group.id!r} is triggered by unknown tag {group.trigger!r}")

@@ -38,7 +38,9 @@ class ArgumentLimit(Strict):
     @model_validator(mode="after")
     def _ordered(self) -> ArgumentLimit:
         if not self.min <= self.max:
-            raise ValueError(f"{self.action}.{self.argument}: min {self.min} is above max {self.max}: swap or correct them")
+            raise ValueError(
+                f"{self.action}.{self.argument}: min {self.min} is above max {self.max}: swap or correct them"
+            )
         return self
 
 

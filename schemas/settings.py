@@ -1,4 +1,4 @@
-"""`jidoka.toml`: runtime and connections. Parsed once by `pipelines.config`; nobody else reads files or the environment.
+"""`jidoka.toml`: runtime and connections. Parsed once, by `pipelines.config`; nobody else reads files or environment.
 
 Paths are relative to the data folder unless absolute.
 """
@@ -44,8 +44,10 @@ class OpcUaSettings(Strict):
     @model_validator(mode="after")
     def _no_secret_in_clear(self) -> OpcUaSettings:
         if self.security == "None" and (self.collector or self.actuator) and not self.allow_password_in_clear:
-            raise ValueError("security None with a user sends the password in clear: use SignAndEncrypt, remove the users, "
-                             "or set allow_password_in_clear = true")  # fmt: skip
+            raise ValueError(
+                "security None with a user sends the password in clear: use SignAndEncrypt, remove the users, "
+                "or set allow_password_in_clear = true"
+            )
         if self.collector and self.actuator and self.collector.name == self.actuator.name:
             raise ValueError("collector and actuator are the same user: give the actuator its own")
         return self
