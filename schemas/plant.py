@@ -1,4 +1,4 @@
-"""`plant.toml`: cells, assets, robots and tags. Checked whole at load; numbers are in the unit that stands beside them."""
+"""`plant.toml`: cells, assets, robots and tags. Checked whole at load;"""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Tag(Strict):
     title: str = ""
     asset: str
     node: str = ""
-    """`nsu=URI;s=NAME` (or `i=`), or a browse path from Objects in the cell's namespace, e.g. `/Cell1/Gripper/GripForce`."""
+    """`nsu=URI;s=NAME` (or `i=`), or a browse path from Objects in the cell's namespace: `/Cell1/Gripper/GripForce`."""
     minus: tuple[str, str] | None = None
     """A derived tag: the first named tag less the second, computed row by row."""
     unit: str

@@ -1,4 +1,4 @@
-"""`policy.toml`: what this site lets the agent do: autonomy, limits narrower than the catalogue's, approvals, budgets."""
+"""`policy.toml`: what a site lets the agent do: autonomy, narrower limits, approvals, budgets."""
 
 from __future__ import annotations
 

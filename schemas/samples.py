@@ -119,4 +119,5 @@ def is_good(status: NDArray[np.uint32]) -> NDArray[np.bool_]:
     >>> is_good(np.array([0, 0x40000000, 0x80340000], dtype=np.uint32)).tolist()
     [True, False, False]
     """
-    return (status >> np.uint32(30)) == 0
+    good: NDArray[np.bool_] = (status >> np.uint32(30)) == 0
+    return good
