@@ -73,8 +73,9 @@ class Policy(Strict):
     """All episodes cleared and no command open for so long closes an incident."""
     query_retries_max: int = Field(default=600, ge=1)
     query_retry_s: float = Field(default=0.5, gt=0)
-    on_ineffective: str = ""
-    """Action taken when an effect stays absent, e.g. `hold_cell`; it passes the guard like any other."""
+    hold_action: str = ""
+    """The action that brings the cell into its safe state, e.g. `hold_cell`: taken when an effect stays absent and when
+    an operator says hold. It passes the guard like any other."""
     plans_per_incident: int = Field(default=3, ge=1)
     answer_bytes_max: int = Field(default=8192, ge=256)
 
