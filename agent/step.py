@@ -128,7 +128,7 @@ def _put(turn: Turn, incident: Incident, tier: Tier) -> None:
 
 
 def _reflex_at_work(state: CellState, incident: Incident) -> bool:
-    """Whether a reflex or a way back is about to use a robot. One that waits for a person keeps nobody from thinking."""
+    """Whether a reflex or a way back is about to use a robot; one that waits for a person is not."""
     return any(
         plan.tier == "reflex"
         and (

@@ -422,7 +422,8 @@ Detected = (
 Concluded = (
     IncidentOpened | IncidentJoined | IncidentEscalated | IncidentClosed | ReasonerAsked | AnswerDropped
     | PlanUnusable | PlanProposed | PlanDropped | PlanAdvanced | PlanCompleted | GuardJudged | ApprovalRequested
-    | ApprovalGranted | RequestRefused | CommandIntended | CommandCompleted | CommandFailed | CommandUnresolved | AutomationSwitched
+    | ApprovalGranted | RequestRefused | CommandIntended | CommandCompleted | CommandFailed | CommandUnresolved
+    | AutomationSwitched
 )  # fmt: skip
 AnyFact = External | Detected | Concluded
 """External came from outside; Detected follows from the kept input; Concluded follows from `agent.step`."""
