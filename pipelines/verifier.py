@@ -1,7 +1,6 @@
 """Watches rows for the postcondition of a command that is done. Pure; its memory is a value.
 
-A row counts once the one before it ended after the read-back, so that a cycle that the command fell into proves
-nothing. A row without a good value begins the count anew: what was not seen was not shown.
+A row counts if it began after the read-back, so that a cycle that the command fell into proves nothing. A row without a good value begins the count anew: what was not seen was not shown.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from agent.cell import CellState
-from pipelines.features.rows import Row
+from pipelines.features.row import Row
 from schemas.catalogue import Catalogue, Postcondition
 from schemas.errors import CodecError
 from schemas.facts import EffectAbsent, EffectVerified
@@ -22,7 +21,6 @@ class Watch(msgspec.Struct, frozen=True):
     """One command under verification."""
 
     since_at: int
-    previous_end_at: int = 0
     rows: int = 0
     held_since_at: int = 0
     worst: float = 0.0
@@ -33,10 +31,7 @@ class Verifier:
 
     def __init__(self, cell: Cell, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._column = {}
-        for group in cell.groups:
-            names = [tag.name for tag in cell.tags if tag.group == group.id]
-            self._column.update({name: (group.id, n) for n, name in enumerate(names)})
+        self._group = {tag.name: tag.group for tag in cell.tags}
         self._watches: dict[str, Watch] = {}
 
     def follow(self, state: CellState) -> None:
@@ -66,14 +61,13 @@ class Verifier:
     def _rows(
         self, command_id: str, condition: Postcondition, rows: Sequence[Row], at_us: int
     ) -> EffectVerified | None:
-        group, column = self._column[condition.tag]
+        group = self._group[condition.tag]
         for row in rows:
-            if row.group != group:
-                continue
             watch = self._watches[command_id]
-            if watch.previous_end_at >= watch.since_at:
-                watch = _count(watch, condition, float(row.values[column]), row.end_at)
-            self._watches[command_id] = msgspec.structs.replace(watch, previous_end_at=row.end_at)
+            if row.group != group or row.start_at < watch.since_at:
+                continue
+            watch = _count(watch, condition, row.value(condition.tag), row.end_at)
+            self._watches[command_id] = watch
             if _shown(watch, condition, row.end_at):
                 worst = float(f"{watch.worst:.6g}")
                 return EffectVerified(at=at_us, command_id=command_id, rows=watch.rows, worst=worst)
