@@ -236,6 +236,7 @@ def _plan(
             origin=fact.origin,
             tier=fact.tier,
             who=fact.who,
+            diagnosis="; ".join(finding.diagnosis for finding in fact.findings),
             commands=tuple(command.command_id for command in fact.commands),
         )
         commands = {c.command_id: CommandProgress(c, c.sha256(), since_at=fact.at) for c in fact.commands}

@@ -108,6 +108,7 @@ class PlanProgress:
     origin: Literal["reasoner", "operator", "fallback"]
     tier: Tier
     who: str
+    diagnosis: str
     commands: tuple[str, ...]
     step: int = 0
 

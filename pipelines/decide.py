@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,6 +86,10 @@ class CellService:
         self._kept_in_store = 0
         self._fulfiller: Fulfiller | None = None
         self.failed: BaseException | None = None
+        self.listeners: list[Callable[[Sequence[AnyFact]], None]] = []
+        """Called with the facts of each append once they are durable."""
+        self.last_input_us = 0
+        """Agent time of the last input."""
 
     @property
     def state(self) -> CellState:
@@ -149,6 +153,7 @@ class CellService:
             await self._write(self.derivation.feed_fact(message), keeper.position, start=True)
             return
         kept = Kept(keeper.position + 1, self._clock.now_us(), message)
+        self.last_input_us = kept.at_us
         due = keeper.append(kept)
         if isinstance(message, Tick):
             keeper.sync()
@@ -179,6 +184,8 @@ class CellService:
             epoch=self.epoch,
         )
         self._version, self._kept_in_store = appended.version, position
+        for listener in self.listeners:
+            listener(facts)
 
     async def _rotate(self) -> None:
         """Begin a segment that replay can start from."""
