@@ -1,6 +1,7 @@
 """Watches rows for the postcondition of a command that is done. Pure; its memory is a value.
 
-A row counts if it began after the read-back, so that a cycle that the command fell into proves nothing. A row without a good value begins the count anew: what was not seen was not shown.
+A row counts if it began after the read-back, so that a cycle that the command fell into proves nothing. A row without a
+good value begins the count anew: what was not seen was not shown.
 """
 
 from __future__ import annotations
