@@ -46,7 +46,7 @@ class Entry:
     code: Code
     detail: str
     deadline_at: int = 0
-    """Plant time, microseconds since 1970 UTC, by which a waiting command must have begun; 0 if it does not wait."""
+    """Plant time, microseconds since 1970 UTC, by which a waiting command must have begun; 0: it waits no more."""
 
 
 class Ledger:
@@ -120,15 +120,17 @@ class Ledger:
             self._retain({**retain, EPOCH_FLOOR: max(epoch, self.epoch_floor())})
             self._evict()
 
-    def settle(
-        self, command_id: str, state: State, code: Code, detail: str, *, retain: Mapping[str, float] | None = None
-    ) -> None:
-        """Commit the outcome of a running command, with the values that change with it."""
+    def begin(self, command_id: str) -> None:
+        """Commit that a waiting command begins."""
+        with _Transaction(self._db):
+            self._db.execute("UPDATE ledger SET deadline_at = 0 WHERE id = ?", (command_id,))
+
+    def settle(self, command_id: str, state: State, code: Code, detail: str) -> None:
+        """Commit the outcome of a running command."""
         with _Transaction(self._db):
             self._db.execute(
                 "UPDATE ledger SET state = ?, code = ?, detail = ? WHERE id = ?", (state, code, detail, command_id)
             )
-            self._retain(retain or {})
 
     def retain(self, values: Mapping[str, float]) -> None:
         """Commit values that change without a command."""

@@ -1,7 +1,7 @@
 """The PackML states of the cell and what moves it from one to the next. Pure tables; numbers as in `schemas.line`.
 
-A state that ends in -ING lasts until the motion in progress is over, or, with no motion, `TRANSIENT_S`. Of the standard's
-machine (ISA-TR88.00.02) only what this cell uses is here: it never completes a batch and has one mode.
+A state that ends in -ING lasts until the motion in progress is over, or, with no motion, `TRANSIENT_S`. Of the
+standard's machine (ISA-TR88.00.02) only what this cell uses is here: it never completes a batch and has one mode.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The PLC's program: PackML, set-points, counters, permissives, two heartbeats, and the handshake for commands.
 
 A plain synchronous object. No socket, no OPC UA, no thread, no clock of its own; who owns it calls it from one place at
-a time. Physics is in `cell`, what is published in `tags`, who drives it in `station`. `docs/plc-side.md` has the same
-program in structured text.
+a time. Physics is in `cell`, the checks in `interlocks`, what is published in `tags`, who drives it in `station`.
+`docs/plc-side.md` has the same program in structured text.
 
-Two clocks are given. `now_us` is plant time: cycles, sequences and a command's time to live are counted in it. `wall_us`
-is the wall's: the agent's heartbeat lives in it, as sockets do, whatever the plant's speed.
+Two clocks are given. `now_us` is plant time: cycles, sequences and a command's time to live are counted in it.
+`wall_us` is the wall's: the agent's heartbeat lives in it, as sockets do, whatever the plant's speed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import assert_never
 
 from connectors.plant import packml
 from connectors.plant.cell import CycleReport, Setpoints
 from connectors.plant.codes import Code, State
+from connectors.plant.interlocks import Objection, Situation, objection, permissive
 from connectors.plant.ledger import Entry, Ledger
-from connectors.plant.verbs import VERBS, SequenceVerb, SetpointVerb, StateVerb, Verb, setpoint_verb
+from connectors.plant.verbs import VERBS, SequenceVerb, SetpointVerb, StateVerb, setpoint_verb
 from schemas.line import PackMLState
 
 AGENT_SILENT_S = 3.0
@@ -145,10 +145,10 @@ class Plc:
             return Answer(known.state, known.code, known.detail)
         if self._ledger.was_evicted(command_id):
             return Answer(State.FORGOTTEN, Code.OUT_OF_LEDGER, "")
-        objection = self._objection(verb, args, from_values, ttl_ms)
-        if objection is not None:
-            code, detail = objection
-            return self._record(command_id, epoch, args_sha256, verb, Answer(State.REJECTED, code, detail), {})
+        against = objection(self._situation(), verb, args, from_values, ttl_ms)
+        if against is not None:
+            rejected = Answer(State.REJECTED, against.code, against.detail)
+            return self._record(command_id, epoch, args_sha256, verb, rejected, {})
         return self._accept(command_id, epoch, args_sha256, verb, args, ttl_ms)
 
     def query(self, command_id: str, epoch: int) -> Answer:
@@ -232,12 +232,13 @@ class Plc:
         if self.state in packml.AFTER_MOTION:
             self._enter(packml.AFTER_MOTION[self.state])
         if self._pending is not None and self.state in (PackMLState.SUSPENDED, PackMLState.HELD):
-            objection = self._waited(self._pending)
-            if objection is None:
+            against = self._waited(self._pending)
+            if against is None:
                 verb = VERBS[self._pending.verb]
                 assert isinstance(verb, SequenceVerb)
+                self._ledger.begin(self._pending.command_id)
                 return Maintenance(self._pending.verb, verb.takes_s)
-            self._settle(State.REJECTED, *objection)
+            self._settle(State.REJECTED, against.code, against.detail)
         if self.state is PackMLState.SUSPENDED:
             self._enter(PackMLState.UNSUSPENDING)
         if self.state is PackMLState.EXECUTE:
@@ -253,6 +254,10 @@ class Plc:
         self.part_count += 1
         self.scrap_count += not report.good
         return True
+
+    def sequence_running(self) -> bool:
+        """Whether the sequence was not aborted meanwhile."""
+        return self._pending is not None
 
     def sequence_ended(self) -> None:
         """Settle the sequence's command as done. Its effect is in force."""
@@ -276,66 +281,19 @@ class Plc:
             return Answer(State.REJECTED, Code.STALE_EPOCH, f"epoch {epoch} is below {floor}")
         return None
 
-    def _objection(
-        self, name: str, args: Sequence[float], from_values: Sequence[float], ttl_ms: int
-    ) -> tuple[Code, str] | None:
-        """Return the first reason against a new command, in a fixed order, or None."""
-        verb = VERBS.get(name)
-        if verb is None:
-            return Code.UNKNOWN_VERB, repr(name[:40])
-        wanted = 1 if isinstance(verb, SetpointVerb) else 0
-        if len(args) != wanted or len(from_values) != wanted:
-            return Code.WRONG_ARGUMENTS, f"{len(args)} arguments and {len(from_values)} previous values, not {wanted}"
-        return (
-            self._permissive()
-            or self._state_objection(verb)
-            or self._value_objection(verb, args, from_values)
-            or ((Code.TTL_EXPIRED, "0 ms") if ttl_ms <= 0 else None)
-        )
-
-    def _permissive(self) -> tuple[Code, str] | None:
-        if not self.inputs.estop_ok:
-            return Code.EMERGENCY_STOP, ""
-        if not self.inputs.remote_enable:
-            return Code.REMOTE_DISABLED, ""
-        if not self.inputs.automatic_mode:
-            return Code.NOT_AUTOMATIC, ""
-        if not self.agent_enable:
-            return Code.AGENT_DISABLED, ""
+    def _situation(self) -> Situation:
         silent_s = math.inf if self._agent_beat_at is None else (self._wall_us() - self._agent_beat_at) / 1e6
-        if not silent_s <= self._agent_silent_s:
-            return Code.AGENT_SILENT, f"for {silent_s:.1f} s, allowed {self._agent_silent_s:.1f} s"
-        return None
-
-    def _state_objection(self, verb: Verb) -> tuple[Code, str] | None:
-        match verb:
-            case StateVerb():
-                allowed = self.state in verb.already or packml.after(verb.trigger, self.state) is not None
-            case SetpointVerb() | SequenceVerb():
-                allowed = self.state in verb.states
-            case _ as never:
-                assert_never(never)
-        if not allowed:
-            return Code.WRONG_STATE, self.state.name
-        if self._pending is not None and not (isinstance(verb, StateVerb) and verb.trigger == "hold"):
-            busy = VERBS[self._pending.verb].unit
-            if verb.unit in (busy, "cell"):
-                return Code.BUSY, self._pending.verb
-        return None
-
-    def _value_objection(
-        self, verb: Verb, args: Sequence[float], from_values: Sequence[float]
-    ) -> tuple[Code, str] | None:
-        if not isinstance(verb, SetpointVerb):
-            return None
-        (asked,), (expected,) = args, from_values
-        # Written positively, so that NaN (for which every comparison is false) is refused.
-        if not verb.low <= asked <= verb.high:
-            return Code.OUT_OF_LIMITS, f"{asked} {verb.symbol} is outside {verb.low}..{verb.high} {verb.symbol}"
-        present = getattr(self.setpoints, verb.setpoint)
-        if not expected == present:
-            return Code.FROM_MISMATCH, f"present {present} {verb.symbol}, expected {expected} {verb.symbol}"
-        return None
+        return Situation(
+            state=self.state,
+            setpoints=self.setpoints,
+            remote_enable=self.inputs.remote_enable,
+            estop_ok=self.inputs.estop_ok,
+            automatic_mode=self.inputs.automatic_mode,
+            agent_enable=self.agent_enable,
+            agent_silent_s=silent_s,
+            agent_silent_s_max=self._agent_silent_s,
+            pending=self._pending.verb if self._pending else None,
+        )
 
     def _accept(
         self, command_id: str, epoch: int, args_sha256: str, name: str, args: Sequence[float], ttl_ms: int
@@ -379,12 +337,14 @@ class Plc:
         self._ledger.record(entry, retain=retain, epoch=epoch)
         return Answer(answer.state, answer.code, kept)
 
-    def _waited(self, entry: Entry) -> tuple[Code, str] | None:
+    def _waited(self, entry: Entry) -> Objection | None:
         """Return why a command that waited for the end of the cycle may not begin any more."""
+        if entry.deadline_at == 0:  # it had begun before a restart
+            return None
         late_us = self._now_us() - entry.deadline_at
         if late_us > 0:
-            return Code.TTL_EXPIRED, f"{late_us // 1000} ms too late"
-        return self._permissive()
+            return Objection(Code.TTL_EXPIRED, f"{late_us // 1000} ms too late")
+        return permissive(self._situation())
 
     def _settle(self, state: State, code: Code, detail: str) -> None:
         assert self._pending is not None
