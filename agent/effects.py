@@ -133,7 +133,8 @@ def _command(wishes: dict[str, Effect], state: CellState, command_id: str, polic
         case "querying":
             wishes[f"query|{command_id}|{progress.round}"] = QueryCommand(command, progress.round)
         case "query_pause":
-            _wake(wishes, "query", command_id, since + int(policy.query_retry_s * 1e6))
+            pause_s = min(policy.query_retry_s * 2.0 ** min(progress.round, 16), policy.query_retry_s_max)
+            _wake(wishes, "query", command_id, since + int(pause_s * 1e6))
         case "reading_back":
             wishes[f"readback|{command_id}"] = ReadBack(command)
         case "verifying":

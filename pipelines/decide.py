@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from agent.cell import CellState
 from agent.effects import Effect, WakeAt, outstanding
 from agent.guard.question import Rulebook
@@ -20,7 +22,7 @@ from agent.identity import derive
 from agent.ports import Blobs, Clock, EventStore
 from pipelines.derive import Derivation, Derived
 from pipelines.recover import recover
-from schemas.facts import AnyFact, CellTaken, DetectorSnapshotted, OperatorRequested
+from schemas.facts import AgentStarted, AnyFact, CellTaken, DetectorSnapshotted, OperatorRequested
 from schemas.samples import Input, Kept, Tick
 
 LOG = logging.getLogger("jidoka.decide")
@@ -120,6 +122,8 @@ class CellService:
             )
             opening = [*opening, off]
         for fact in opening:
+            if isinstance(fact, AgentStarted):
+                fact = msgspec.structs.replace(fact, epoch=self.epoch)
             await self._write(self.derivation.feed_fact(fact), self._storage.keeper.position, start=False)
         fulfiller.fulfil(tuple(outstanding(self.state, self._rules.policy).values()))
 
