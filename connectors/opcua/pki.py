@@ -64,8 +64,8 @@ def ensure_certificate(folder: Path, *, application_uri: str, common_name: str) 
     own = OwnCertificate(folder / "own" / "certificate.der", folder / "own" / "key.pem")
     if not own.certificate.exists():
         key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
-        _write(own.key, _pem(key), mode=0o600)
-        _write(own.certificate, _self_signed(key, application_uri, common_name), mode=0o644)
+        write_whole(own.key, _pem(key), mode=0o600)
+        write_whole(own.certificate, _self_signed(key, application_uri, common_name), mode=0o644)
     _check_own(own, application_uri)
     return own
 
@@ -80,7 +80,7 @@ def trust(folder: Path, certificate: Path) -> Path:
     _check_time(certificate, parsed)
     target = folder / "trusted" / _file_name(parsed)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write(target, _der(parsed), mode=0o644)
+    write_whole(target, _der(parsed), mode=0o644)
     (folder / "rejected" / target.name).unlink(missing_ok=True)
     return target
 
@@ -99,7 +99,7 @@ def reject(folder: Path, der: bytes) -> Path | None:
     rejected.mkdir(parents=True, exist_ok=True, mode=0o700)
     if len(list(rejected.iterdir())) >= REJECTED_MAX:
         return None
-    _write(rejected / _file_name(parsed), _der(parsed), mode=0o644)
+    write_whole(rejected / _file_name(parsed), _der(parsed), mode=0o644)
     return rejected / _file_name(parsed)
 
 
@@ -141,6 +141,23 @@ def read_certificate(path: Path) -> x509.Certificate:
 def thumbprint(certificate: x509.Certificate) -> str:
     """Return the SHA-1 of the certificate, 40 hex digits: how OPC UA tools name it to people. Not a check of trust."""
     return certificate.fingerprint(hashes.SHA1()).hex().upper()
+
+
+def write_whole(path: Path, content: bytes, *, mode: int) -> None:
+    """Put `content` in place as a whole or not at all, durable on return."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # The mode is set when the file is made: a key is at no moment readable by others.
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _self_signed(key: rsa.RSAPrivateKey, application_uri: str, common_name: str) -> bytes:
@@ -222,20 +239,3 @@ def _pem(key: rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, content: bytes, *, mode: int) -> None:
-    """Put `content` in place as a whole or not at all, durable on return."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    # The mode is set when the file is made: a key is at no moment readable by others.
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
