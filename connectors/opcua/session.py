@@ -117,6 +117,21 @@ async def keep_session(
         backoff_s = min(2 * backoff_s, settings.backoff_s_max)
 
 
+async def fetch_certificate(settings: OpcUaSettings) -> bytes:
+    """Ask for the endpoints, without a session, and return the server's certificate (DER) of the one with our policy.
+
+    Raises:
+        ConnectionFault: the server does not answer or offers no such endpoint.
+    """
+    client = Client(settings.url, timeout=REQUEST_TIMEOUT_S)
+    try:
+        return await _server_certificate(client, settings)
+    except (OSError, TimeoutError, ua.UaError) as error:
+        raise translate(error, settings, None) from error
+    finally:
+        await _abort(client)
+
+
 def translate(error: Exception, settings: OpcUaSettings, user: User | None) -> ConnectionFault:
     """Say in a controls engineer's words what went wrong and what to do."""
     name = type(error).__name__
@@ -178,7 +193,7 @@ async def _secure(client: Client, settings: OpcUaSettings) -> None:
     """Choose the endpoint and check the server's certificate before anything but the question is sent."""
     folder = Path(settings.certificates)
     own = pki.ensure_certificate(folder, application_uri=APPLICATION_URI, common_name=COMMON_NAME)
-    der = await server_certificate(client, settings)
+    der = await _server_certificate(client, settings)
     if not pki.is_trusted(folder, der):
         raise untrusted(folder, der, settings.url)
     async with asyncio.timeout(settings.connect_timeout_s):
@@ -189,30 +204,6 @@ async def _secure(client: Client, settings: OpcUaSettings) -> None:
             server_certificate=CertProperties(der, "der"),
             mode=ua.MessageSecurityMode.SignAndEncrypt,
         )
-
-
-async def server_certificate(client: Client, settings: OpcUaSettings) -> bytes:
-    """Ask for the endpoints and return the certificate (DER) of the one with our policy.
-
-    Raises:
-        ConnectionFault: the server offers no such endpoint.
-    """
-    async with asyncio.timeout(settings.connect_timeout_s):
-        endpoints = await client.connect_and_get_server_endpoints()
-    for endpoint in endpoints:
-        if (
-            endpoint.SecurityPolicyUri == SecurityPolicyBasic256Sha256.URI
-            and endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt
-            and endpoint.ServerCertificate
-        ):
-            # Some servers send the whole chain: the first certificate is the server's own.
-            length = int.from_bytes(endpoint.ServerCertificate[2:4], "big") + 4
-            return bytes(endpoint.ServerCertificate[:length])
-    offered = sorted({f"{e.SecurityPolicyUri.rpartition('#')[2]}/{e.SecurityMode.name}" for e in endpoints})
-    raise ConnectionFault(
-        f"{settings.url}: no endpoint with Basic256Sha256/SignAndEncrypt, only {', '.join(offered) or 'none'}. "
-        "Enable it in the server, or set opcua.security to None if this network is closed."
-    )
 
 
 def untrusted(folder: Path, der: bytes, url: str) -> ConnectionFault:
@@ -248,6 +239,25 @@ def read_password(user: User) -> str:
     return password
 
 
+async def _server_certificate(client: Client, settings: OpcUaSettings) -> bytes:
+    async with asyncio.timeout(settings.connect_timeout_s):
+        endpoints = await client.connect_and_get_server_endpoints()
+    for endpoint in endpoints:
+        if (
+            endpoint.SecurityPolicyUri == SecurityPolicyBasic256Sha256.URI
+            and endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt
+            and endpoint.ServerCertificate
+        ):
+            # Some servers send the whole chain: the first certificate is the server's own.
+            length = int.from_bytes(endpoint.ServerCertificate[2:4], "big") + 4
+            return bytes(endpoint.ServerCertificate[:length])
+    offered = sorted({f"{e.SecurityPolicyUri.rpartition('#')[2]}/{e.SecurityMode.name}" for e in endpoints})
+    raise ConnectionFault(
+        f"{settings.url}: no endpoint with Basic256Sha256/SignAndEncrypt, only {', '.join(offered) or 'none'}. "
+        "Enable it in the server, or set opcua.security to None if this network is closed."
+    )
+
+
 async def _close(client: Client) -> None:
     """End session, channel and socket; a partner that no longer answers is not waited for."""
     try:
@@ -260,6 +270,10 @@ async def _close(client: Client) -> None:
     if publishing is not None:
         publishing.cancel()
         await asyncio.wait([publishing], timeout=CLOSE_TIMEOUT_S)
+    await _abort(client)
+
+
+async def _abort(client: Client) -> None:
     protocol = client.uaclient.protocol
     if protocol is not None and protocol.transport is not None:
         protocol.transport.abort()
