@@ -19,6 +19,7 @@ from agent.guard.interlocks import snapshot_tags
 from agent.guard.question import Rulebook
 from agent.ports import Clock, Notifier, Reasoner, Robot
 from pipelines.advising import Advisor
+from pipelines.decide import AGENT
 from schemas.catalogue import Action
 from schemas.commands import Command, Reading
 from schemas.errors import ConnectionFault
@@ -197,7 +198,7 @@ class Executor(Advisor):
         self._controls += 1
         await self._service.put(
             Control(
-                source="agent",
+                source=AGENT,
                 epoch=self._service.epoch,
                 seq=self._controls,
                 kind="rebaseline",
