@@ -1,0 +1,274 @@
+"""One session to one server: opened with checks that name their remedy, closed without leftovers, begun anew for ever.
+
+Each attempt makes a fresh asyncua `Client` (a used one can hang), and none reconnects by itself: what was lost in an
+outage must be known to whoever subscribed, so the outage has to be visible. Only wall time matters here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from asyncua import Client, ua
+from asyncua.client.ua_client import UaClientState
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from asyncua.crypto.uacrypto import CertProperties
+from cryptography import x509
+
+from connectors.opcua import pki
+from schemas.errors import ConfigError, ConnectionFault
+from schemas.settings import OpcUaSettings, User
+
+APPLICATION_URI = "urn:jidoka:agent"
+COMMON_NAME = "Jidoka agent"
+REFUSED_BACKOFF_S = 30.0
+"""Least wait after a refused user: servers lock accounts after a few wrong passwords."""
+SESSION_TIMEOUT_S = 60.0
+"""How long a server keeps the session of a client that died."""
+REQUEST_TIMEOUT_S = 60.0
+"""Bound of any single request that has none of its own."""
+CLOSE_TIMEOUT_S = 2.0
+PROBE_S = 10.0
+"""Between asyncua's own probes, and their timeout. At its default of 1 s a busy moment of ours ends the session."""
+
+_log = logging.getLogger(__name__)
+
+
+class AccessRefused(ConnectionFault):
+    """The server knows us and does not want this user: trying again at once cannot help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A session that is up."""
+
+    client: Client
+    lost: asyncio.Future[str]
+    """Done with the reason when the connection is gone."""
+
+    @property
+    def up(self) -> bool:
+        """Whether a request given to it now would leave."""
+        return not self.lost.done() and self.client.state is UaClientState.CONNECTED
+
+
+@asynccontextmanager
+async def open_session(settings: OpcUaSettings, user: User | None) -> AsyncIterator[Link]:
+    """Connect once, with all checks, and close cleanly at the end.
+
+    Raises:
+        ConnectionFault: with the problem and what a person can do about it.
+    """
+    client = Client(settings.url, timeout=REQUEST_TIMEOUT_S, watchdog_intervall=PROBE_S)
+    client.application_uri, client.name, client.description = APPLICATION_URI, COMMON_NAME, COMMON_NAME
+    client.session_timeout = SESSION_TIMEOUT_S * 1000
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def on_lost(error: Exception) -> None:
+        if not lost.done():
+            lost.set_result(f"connection lost ({error})" if str(error) else "connection lost")
+
+    client.connection_lost_callback = on_lost
+    try:
+        await _connect(client, settings, user)
+        yield Link(client, lost)
+    finally:
+        await _close(client)
+
+
+async def keep_session(
+    settings: OpcUaSettings,
+    user: User | None,
+    work: Callable[[Link], Awaitable[None]],
+    *,
+    rng: np.random.Generator,
+    on_fault: Callable[[ConnectionFault], None],
+) -> None:
+    """Run `work` in a session, again in a fresh one whenever it ends or raises ConnectionFault. Returns only cancelled.
+
+    Args:
+        settings: Bounds of the back-off: it doubles from `backoff_s` to `backoff_s_max` and begins anew after a
+            session in which `work` was reached.
+        user: Who logs in; None: anonymous.
+        work: Gets the link; should return or raise when `link.lost` is done.
+        rng: Each wait is drawn from the upper half of the present back-off, so that many clients do not come at once.
+        on_fault: Told of every failure, before the wait.
+    """
+    backoff_s = settings.backoff_s
+    while True:
+        least_s = 0.0
+        try:
+            async with open_session(settings, user) as link:
+                backoff_s = settings.backoff_s
+                await work(link)
+            fault: ConnectionFault = ConnectionFault(f"{settings.url}: session ended")
+        except ConnectionFault as error:
+            fault = error
+            least_s = REFUSED_BACKOFF_S if isinstance(error, AccessRefused) else 0.0
+        _log.warning("%s", fault)
+        on_fault(fault)
+        await asyncio.sleep(max(least_s, backoff_s * rng.uniform(0.5, 1.0)))
+        backoff_s = min(2 * backoff_s, settings.backoff_s_max)
+
+
+def translate(error: Exception, settings: OpcUaSettings, user: User | None) -> ConnectionFault:
+    """Say in a controls engineer's words what went wrong and what to do."""
+    name = type(error).__name__
+    who = f"user {user.name!r}" if user else "the anonymous user"
+    own = Path(settings.certificates) / "own" / "certificate.der"
+    if name in ("BadUserAccessDenied", "BadIdentityTokenRejected", "BadIdentityTokenInvalid"):
+        remedy = f"Check {user.password_file!r} and the server's users" if user else "Give opcua.collector a user"
+        return AccessRefused(f"{settings.url}: the server refused {who} ({name}). {remedy}.")
+    remedies = {
+        "BadCertificateUntrusted": f"Trust {own} (thumbprint {_thumbprint(own)}) in the server's certificate list",
+        "BadSecurityChecksFailed": f"Trust {own} (thumbprint {_thumbprint(own)}) in the server's certificate list",
+        "BadCertificateUriInvalid": f"The server wants application URI {APPLICATION_URI!r} in {own}: delete own/, "
+        "start again and trust the new certificate in the server",
+        "BadCertificateTimeInvalid": f"Check both clocks; if they are right, delete {own.parent} to make a new one",
+        "BadTooManySessions": "Close other clients or raise the server's number of sessions",
+        "BadSecurityPolicyRejected": "Enable Basic256Sha256 SignAndEncrypt in the server",
+        "BadSecurityModeRejected": "Enable Basic256Sha256 SignAndEncrypt in the server",
+        "BadServerHalted": "Start the server's runtime",
+        "BadTcpEndpointUrlInvalid": "Write opcua.url exactly as the server publishes it",
+    }
+    if name in remedies:
+        return ConnectionFault(f"{settings.url}: refused with {name}. {remedies[name]}.")
+    if isinstance(error, ConnectionRefusedError):
+        return ConnectionFault(f"{settings.url}: nothing listens there. Start the server or correct opcua.url.")
+    if isinstance(error, socket.gaierror):
+        return ConnectionFault(f"{settings.url}: unknown host name. Correct opcua.url or the name service.")
+    if isinstance(error, TimeoutError):
+        return ConnectionFault(
+            f"{settings.url}: no answer within {settings.connect_timeout_s} s. Check address, firewall and cable."
+        )
+    if isinstance(error, ConnectionError):
+        return ConnectionFault(
+            f"{settings.url}: the server closed the connection. If it does so each time, trust {own} (thumbprint "
+            f"{_thumbprint(own)}) there and look into its log."
+        )
+    return ConnectionFault(f"{settings.url}: {name}: {error}. Look into the server's log.")
+
+
+async def _connect(client: Client, settings: OpcUaSettings, user: User | None) -> None:
+    try:
+        if settings.security == "SignAndEncrypt":
+            await _secure(client, settings)
+        elif user is not None and not settings.allow_password_in_clear:
+            raise ConnectionFault(
+                f"{settings.url}: security None would send the password of {user.name!r} in clear. Use SignAndEncrypt."
+            )
+        if user is not None:
+            client.set_user(user.name)
+            client.set_password(read_password(user))
+        async with asyncio.timeout(settings.connect_timeout_s):
+            await client.connect()
+    except ConfigError as error:
+        raise ConnectionFault(f"{settings.url}: {error}") from error
+    except (OSError, TimeoutError, ua.UaError) as error:
+        raise translate(error, settings, user) from error
+
+
+async def _secure(client: Client, settings: OpcUaSettings) -> None:
+    """Choose the endpoint and check the server's certificate before anything but the question is sent."""
+    folder = Path(settings.certificates)
+    own = pki.ensure_certificate(folder, application_uri=APPLICATION_URI, common_name=COMMON_NAME)
+    der = await server_certificate(client, settings)
+    if not pki.is_trusted(folder, der):
+        raise untrusted(folder, der, settings.url)
+    async with asyncio.timeout(settings.connect_timeout_s):
+        await client.set_security(
+            SecurityPolicyBasic256Sha256,
+            own.certificate,
+            own.key,
+            server_certificate=CertProperties(der, "der"),
+            mode=ua.MessageSecurityMode.SignAndEncrypt,
+        )
+
+
+async def server_certificate(client: Client, settings: OpcUaSettings) -> bytes:
+    """Ask for the endpoints and return the certificate (DER) of the one with our policy.
+
+    Raises:
+        ConnectionFault: the server offers no such endpoint.
+    """
+    async with asyncio.timeout(settings.connect_timeout_s):
+        endpoints = await client.connect_and_get_server_endpoints()
+    for endpoint in endpoints:
+        if (
+            endpoint.SecurityPolicyUri == SecurityPolicyBasic256Sha256.URI
+            and endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt
+            and endpoint.ServerCertificate
+        ):
+            # Some servers send the whole chain: the first certificate is the server's own.
+            length = int.from_bytes(endpoint.ServerCertificate[2:4], "big") + 4
+            return bytes(endpoint.ServerCertificate[:length])
+    offered = sorted({f"{e.SecurityPolicyUri.rpartition('#')[2]}/{e.SecurityMode.name}" for e in endpoints})
+    raise ConnectionFault(
+        f"{settings.url}: no endpoint with Basic256Sha256/SignAndEncrypt, only {', '.join(offered) or 'none'}. "
+        "Enable it in the server, or set opcua.security to None if this network is closed."
+    )
+
+
+def untrusted(folder: Path, der: bytes, url: str) -> ConnectionFault:
+    """Keep the server's certificate under `rejected/` and say how to trust it."""
+    kept = pki.reject(folder, der)
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+    except ValueError:
+        return ConnectionFault(f"{url}: the server's certificate is unreadable. Make a new one in the server.")
+    where = f"move {kept} to {folder / 'trusted'}" if kept else f"put it into {folder / 'trusted'}"
+    return ConnectionFault(
+        f"{url}: the server's certificate is not trusted, or its time is over: {certificate.subject.rfc4514_string()}, "
+        f"thumbprint {pki.thumbprint(certificate)}, valid until {certificate.not_valid_after_utc:%Y-%m-%d}. "
+        f"Compare the thumbprint at the server, then {where}."
+    )
+
+
+def read_password(user: User) -> str:
+    """Return the first line of the user's password file.
+
+    Raises:
+        ConnectionFault: it is missing, empty, or others may read it.
+    """
+    path = Path(user.password_file)
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConnectionFault(f"{path}: others can read this password. Run: chmod 600 {path}")
+        password = path.read_text(encoding="utf-8").partition("\n")[0].strip("\r")
+    except OSError as error:
+        raise ConnectionFault(f"{path}: {error.strerror}. Write the password of {user.name!r} there.") from error
+    if not password:
+        raise ConnectionFault(f"{path}: empty. Write the password of {user.name!r} there.")
+    return password
+
+
+async def _close(client: Client) -> None:
+    """End session, channel and socket; a partner that no longer answers is not waited for."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await client.disconnect()
+    except (OSError, TimeoutError, ua.UaError) as error:
+        _log.debug("close: %r", error)
+    # asyncua cancels its publish loop only while the socket is still there, and never waits for it.
+    publishing: asyncio.Task[None] | None = client.uaclient.session._publish_task
+    if publishing is not None:
+        publishing.cancel()
+        await asyncio.wait([publishing], timeout=CLOSE_TIMEOUT_S)
+    protocol = client.uaclient.protocol
+    if protocol is not None and protocol.transport is not None:
+        protocol.transport.abort()
+    # A transport closes its socket in the next turn of the loop.
+    await asyncio.sleep(0)
+
+
+def _thumbprint(certificate: Path) -> str:
+    try:
+        return pki.thumbprint(pki.read_certificate(certificate))
+    except ConfigError:
+        return "not made yet"
