@@ -9,9 +9,8 @@ import numpy as np
 
 from agent.guard.question import Rulebook
 from agent.ports import Clock
-from connectors.opcua.actuate import OpcUaRobot
 from connectors.reasoners.playbook import PlaybookReasoner
-from connectors.robots import ROBOTS
+from connectors.robots import ROBOTS, ConnectedRobot
 from pipelines.config import Configuration
 from pipelines.decide import CellService
 from pipelines.executor import Executor, Machines
@@ -34,8 +33,8 @@ class Acting:
         self._playbook = PlaybookReasoner(configuration.playbook, configuration.sha256("playbook.toml"))
         rng = np.random.default_rng()
         settings = configuration.settings.opcua
-        self._robots: dict[str, dict[str, OpcUaRobot]] = {
-            cell.path: {r.id: ROBOTS[r.kind](cell, r, settings, rng=rng) for r in cell.robots}
+        self._robots: dict[str, dict[str, ConnectedRobot]] = {
+            cell.path: {r.id: ROBOTS[r.kind](cell, r, settings, rng) for r in cell.robots}
             for cell in configuration.plant.cells
         }
 

@@ -183,7 +183,7 @@ async def _start_cell(
         _watch(service, clock, configuration.settings.silent_s),
         *(companion(service) for companion in parts.companions),
     ]
-    return [asyncio.ensure_future(_kept_in_sight(service, each)) for each in work]  # type: ignore[arg-type]
+    return [asyncio.ensure_future(_kept_in_sight(service, each)) for each in work]
 
 
 async def _kept_in_sight(service: CellService, work: Awaitable[None]) -> None:
