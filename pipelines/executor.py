@@ -202,9 +202,9 @@ class Executor(Advisor):
                 epoch=self._service.epoch,
                 seq=self._controls,
                 kind="rebaseline",
-                tags=tuple(ids[name] for name in effect.tags),
+                tags=tuple(ids[name] for name in effect.tags or tuple(ids)),
                 settle_s=effect.settle_s,
-                text=effect.command_id,
+                text=effect.cause_id,
             )
         )
 
