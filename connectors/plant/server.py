@@ -114,7 +114,7 @@ class CellServer:
                 waiting.cancel()
             if self._operating.done():
                 self._operating.result()
-            match await self._outages.get() if not waiting.done() else waiting.result():
+            match waiting.result():
                 case LoseConnection(seconds):
                     await self._server.bserver.stop()
                     await asyncio.sleep(seconds)
