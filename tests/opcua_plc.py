@@ -160,6 +160,14 @@ class Plc:
         written = ua.DataValue(ua.Variant(value, kind), ua.StatusCode(status), now, datetime.now(UTC))
         await self.server.write_attribute_value(self.nodes[name].nodeid, written)
 
+    async def reset(self) -> None:
+        """Be again as at the start."""
+        self.answer, self.delay_s, self.beating = (1, 0, "done"), 0.0, True
+        self.calls.clear()
+        await self.put("Temperature", 40.0)
+        await self.put("CycleCount", 0, UINT32)
+        await self.put("State", 6, INT32)
+
     async def _beat_for_ever(self) -> None:
         beat = 0
         while True:
