@@ -136,6 +136,9 @@ class Plc:
         await self.add("Force", 20.0, DOUBLE, unit="N", limits=(0.0, 100.0))
         await self.add("Temperature", 40.0, DOUBLE, unit="degC", limits=(-20.0, 150.0))
         await self.add("State", 6, INT32)
+        await self.add_methods()
+
+    async def add_methods(self) -> None:
         answers = [INT32, INT32, STRING]
         await self.cell.add_method(
             self.index, "Execute", self._execute,
