@@ -39,6 +39,13 @@ class AgentStarted(Fact, frozen=True, kw_only=True, tag="agent.started/1"):
     """The fence: robots refuse commands of a lower one."""
 
 
+class CellTaken(Fact, frozen=True, kw_only=True, tag="cell.taken/1"):
+    """The running process raised its own fence, so that nothing sent before can still be accepted."""
+
+    epoch: int
+    reason: str
+
+
 class ConfigAdopted(Fact, frozen=True, kw_only=True, tag="config.adopted/1"):
     """A configuration file is in force. Its bytes are a blob."""
 
@@ -129,6 +136,13 @@ class AnomalyCleared(Fact, frozen=True, kw_only=True, tag="anomaly.cleared/1"):
     reason: ClearReason
 
 
+class TagsRebaselined(Fact, frozen=True, kw_only=True, tag="tags.rebaselined/1"):
+    """The detectors were told that a command moved these tags for good."""
+
+    command_id: str
+    tags: tuple[str, ...]
+
+
 class EffectVerified(Fact, frozen=True, kw_only=True, tag="effect.verified/1"):
     """The process shows what the action promised."""
 
@@ -173,6 +187,8 @@ class SnapshotTaken(Fact, frozen=True, kw_only=True, tag="snapshot.taken/1"):
     """Fresh readings for one command, or for a request that will become one."""
 
     subject_id: str
+    read_at: int
+    """Agent time just before the read was sent: no reading is older than this."""
     readings: dict[str, Reading]
     """By tag name."""
     off_file: bool
@@ -301,6 +317,13 @@ class PlanDropped(Fact, frozen=True, kw_only=True, tag="plan.dropped/1"):
     reason: str
 
 
+class PlanAdvanced(Fact, frozen=True, kw_only=True, tag="plan.advanced/1"):
+    """The next step of a plan has its turn."""
+
+    plan_id: str
+    step: int
+
+
 class PlanCompleted(Fact, frozen=True, kw_only=True, tag="plan.completed/1"):
     """All steps were done, and effective where that was promised."""
 
@@ -316,6 +339,8 @@ class GuardJudged(Fact, frozen=True, kw_only=True, tag="guard.judged/1"):
     decision: Literal["permitted", "needs_approval", "refused"]
     approvals: int
     risk_class: str
+    retry: bool
+    """Refused only for reasons that pass by themselves: it will be judged again."""
     verdicts: tuple[Verdict, ...]
 
 
@@ -356,6 +381,11 @@ class CommandCompleted(Fact, frozen=True, kw_only=True, tag="command.completed/1
     """Done by the robot's word and by read-back. Not yet effective."""
 
     command_id: str
+    moves: tuple[str, ...]
+    """Tags that it moved for good."""
+    settle_s: float
+    verify: bool
+    """Whether the process has yet to show its effect."""
 
 
 class CommandFailed(Fact, frozen=True, kw_only=True, tag="command.failed/1"):
@@ -381,18 +411,19 @@ class AutomationSwitched(Fact, frozen=True, kw_only=True, tag="automation.switch
 
 
 External = (
-    AgentStarted | ConfigAdopted | AutonomyRaised | DetectorSnapshotted | SourceSilent | ReasonerAnswered
+    AgentStarted | CellTaken | ConfigAdopted | AutonomyRaised | DetectorSnapshotted | SourceSilent | ReasonerAnswered
     | ReasonerFailed | SnapshotTaken | CommandAnswered | ReadbackTaken | OperatorRequested | TimeReached
     | NotificationSent
 )  # fmt: skip
 Detected = (
     CalibrationAdopted | LineStateChanged | SourceGap | SourceChanged | AnomalyDetected | AnomalyUpdated
-    | AnomalyCleared | EffectVerified | EffectAbsent
+    | AnomalyCleared | TagsRebaselined | EffectVerified | EffectAbsent
 )  # fmt: skip
 Concluded = (
     IncidentOpened | IncidentJoined | IncidentEscalated | IncidentClosed | ReasonerAsked | AnswerDropped
-    | PlanUnusable | PlanProposed | PlanDropped | PlanCompleted | GuardJudged | ApprovalRequested | ApprovalGranted
-    | RequestRefused | CommandIntended | CommandCompleted | CommandFailed | CommandUnresolved | AutomationSwitched
+    | PlanUnusable | PlanProposed | PlanDropped | PlanAdvanced | PlanCompleted | GuardJudged | ApprovalRequested
+    | ApprovalGranted | RequestRefused | CommandIntended | CommandCompleted | CommandFailed | CommandUnresolved
+    | AutomationSwitched
 )  # fmt: skip
 AnyFact = External | Detected | Concluded
 """External came from outside; Detected follows from the kept input; Concluded follows from `agent.step`."""

@@ -1,4 +1,4 @@
-"""`plant.toml`: cells, assets, robots and tags. Checked whole at load;"""
+"""`plant.toml`: cells, assets, robots and tags. Checked whole at load."""
 
 from __future__ import annotations
 

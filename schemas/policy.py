@@ -71,10 +71,13 @@ class Policy(Strict):
     """Onsets this near to an incident's belong to it."""
     quiet_s: float = Field(default=30.0, ge=0)
     """All episodes cleared and no command open for so long closes an incident."""
-    query_retries_max: int = Field(default=600, ge=1)
+    query_retries_max: int = Field(default=60, ge=1)
     query_retry_s: float = Field(default=0.5, gt=0)
-    on_ineffective: str = ""
-    """Action taken when an effect stays absent, e.g. `hold_cell`; it passes the guard like any other."""
+    """Pause before the second query; doubled with each one, up to `query_retry_s_max`."""
+    query_retry_s_max: float = Field(default=10.0, gt=0)
+    hold_action: str = ""
+    """The action that brings the cell into its safe state, e.g. `hold_cell`: taken when an effect stays absent and when
+    an operator says hold. It passes the guard like any other."""
     plans_per_incident: int = Field(default=3, ge=1)
     answer_bytes_max: int = Field(default=8192, ge=256)
 

@@ -63,6 +63,8 @@ class DirectPlant:
         self._told: dict[str, Published] = {}
         self._told_state: int | None = None
         self._stepping: Iterator[Step] | None = None
+        self._untold: list[Published] = []
+        """Shown already to whoever reads, and still to be told to the collector."""
 
     @property
     def connected(self) -> bool:
@@ -152,6 +154,10 @@ class DirectPlant:
         self.station.restart()
         yield from self._tell(self.station.start(self.clock.now_us()))
 
+    def show(self) -> None:
+        """Let whoever reads see at once what a command changed, as a server does; the collector hears of it next."""
+        self._untold += self.station.changes(self.clock.now_us())
+
     def _tell(self, published: Sequence[Published], *, tick: bool = False) -> Iterator[Step]:
         """Yield one step, and more at the same time for what the agent changed on seeing it."""
         at_us = self.clock.now_us()
@@ -162,11 +168,13 @@ class DirectPlant:
             yield Step(at_us, inputs)
             if self.connected:
                 self.station.plc.agent_beat(self.station.plc.agent_heartbeat + 1)
-            inputs = self._inputs(self.station.changes(at_us), at_us)
+            self.show()
+            inputs = self._inputs((), at_us)
 
     def _inputs(self, published: Sequence[Published], at_us: int) -> list[Input]:
         if not self.connected:
             return []
+        published, self._untold = [*self._untold, *published], []
         inputs: list[Input] = []
         if self._lost_at is not None:
             gap = Gap(self.source, self._epoch, self._next(), (), self._lost_at, at_us, "connection lost")
@@ -246,6 +254,7 @@ class DirectRobot:
             list(command.from_values.values()),
             round(ttl_s * 1000),
         )
+        self._plant.show()
         return _answered(answer)
 
     async def query(self, command_id: str, *, epoch: int, timeout_s: float) -> Outcome:

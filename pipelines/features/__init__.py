@@ -1,0 +1,1 @@
+"""Rows: dense blocks of tag values, closed by ticks. Pure: no clock, file, socket or random."""

@@ -1,0 +1,151 @@
+"""The life of one command: judged, approved, judged again on a fresh snapshot, intended, done, proven."""
+
+from __future__ import annotations
+
+from agent import planning
+from agent.guard.check import ATTEMPTS_MAX, check
+from agent.guard.question import Question, Snapshot
+from agent.incident import CommandProgress, PlanProgress
+from agent.turn import Turn
+from schemas import facts
+from schemas.outcomes import Answered, NotSent, Unknown
+
+
+def start_step(turn: Turn, plan: PlanProgress) -> None:
+    """Judge the plan's present command for the first time."""
+    progress = turn.state.commands[plan.commands[plan.step]]
+    judged = check(_question(turn, progress, plan, "proposal", None))
+    turn.conclude(judged)
+    match judged.decision:
+        case "refused":
+            planning.end_step(turn, plan.plan_id, _why(judged), done=False)
+        case "needs_approval":
+            decide_by_at = turn.at + int(turn.rules.policy.decide_s * 1e6)
+            turn.conclude(
+                facts.ApprovalRequested(
+                    at=turn.at,
+                    command_id=judged.command_id,
+                    command_sha256=judged.command_sha256,
+                    approvals=judged.approvals,
+                    decide_by_at=decide_by_at,
+                )
+            )
+        case "permitted":
+            pass
+
+
+def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, progress: CommandProgress) -> None:
+    """Judge for the second time, on fresh readings; permitted means intended."""
+    plan = planning.plan_of(turn.state, progress.command.plan_id)
+    if plan is None or progress.phase != "awaiting_snapshot":
+        return
+    snapshot = Snapshot(fact.read_at, {} if fact.failure else fact.readings, fact.off_file)
+    judged = check(_question(turn, progress, plan, "dispatch", snapshot))
+    if judged.decision == "refused" and judged.retry and progress.retries >= turn.rules.policy.retries_max:
+        judged = _give_up(judged)
+    turn.conclude(judged)
+    if judged.decision == "permitted":
+        attempt = progress.attempt + 1
+        turn.conclude(
+            facts.CommandIntended(at=turn.at, command=progress.command, command_sha256=progress.sha256, attempt=attempt)
+        )
+    elif not judged.retry:
+        planning.end_step(turn, plan.plan_id, fact.failure or _why(judged), done=False)
+
+
+def _give_up(judged: facts.GuardJudged) -> facts.GuardJudged:
+    return facts.GuardJudged(
+        at=judged.at,
+        command_id=judged.command_id,
+        command_sha256=judged.command_sha256,
+        stage=judged.stage,
+        decision="refused",
+        approvals=judged.approvals,
+        risk_class=judged.risk_class,
+        retry=False,
+        verdicts=judged.verdicts,
+    )
+
+
+def on_answer(turn: Turn, fact: facts.CommandAnswered, before: CommandProgress) -> None:
+    """Conclude what the robot's word means. `before` is the progress before the fact was applied."""
+    command_id = fact.command_id
+    if before.phase not in ("intended", "querying"):
+        return
+    match fact.outcome:
+        case Answered(state="rejected") as answer:
+            _fail(turn, before, f"the robot rejected it: code {answer.code}, {answer.detail}")
+        case NotSent() as answer:
+            _fail(turn, before, f"not sent: {answer.reason}")
+        case Answered(state="forgotten"):
+            _unresolved(turn, before, "the robot's ledger no longer reaches back to it")
+        case Answered(state="never_seen") if before.attempt >= ATTEMPTS_MAX:
+            _fail(turn, before, f"the robot never saw it, {before.attempt} times")
+        case Answered(state="never_seen") if planning.plan_of(turn.state, before.command.plan_id) is None:
+            _fail(turn, before, "the robot never saw it, and its plan is gone")
+        case Unknown() as answer if before.round >= turn.rules.policy.query_retries_max:
+            _unresolved(turn, before, f"no answer after {before.round} queries: {answer.reason}")
+        case _:
+            assert command_id  # the fold has moved it: reading back, asking (again), or a fresh snapshot
+
+
+def on_readback(turn: Turn, fact: facts.ReadbackTaken, progress: CommandProgress) -> None:
+    """Done when the set-points read as asked."""
+    action = turn.rules.catalogue.action(progress.command.action)
+    if progress.phase != "reading_back" or action is None:
+        return
+    for argument in action.args:
+        reading, asked = fact.readings.get(argument.tag), progress.command.args[argument.name]
+        value = reading.value if reading is not None and reading.good else None
+        if value is None or not abs(value - asked) <= argument.tolerance:
+            shown = fact.failure or f"{argument.tag} reads {value}, asked was {asked:g}"
+            _fail(turn, progress, f"the robot said done, but {shown}")
+            return
+    verify = action.postcondition is not None and progress.command.origin != "compensation"
+    turn.conclude(
+        facts.CommandCompleted(
+            at=turn.at,
+            command_id=progress.command.command_id,
+            moves=action.moves,
+            settle_s=action.settle_s,
+            verify=verify,
+        )
+    )
+    if not verify:
+        planning.end_step(turn, progress.command.plan_id, "", done=True)
+
+
+def _fail(turn: Turn, progress: CommandProgress, reason: str) -> None:
+    turn.conclude(facts.CommandFailed(at=turn.at, command_id=progress.command.command_id, reason=reason))
+    planning.end_step(turn, progress.command.plan_id, reason, done=False)
+
+
+def _unresolved(turn: Turn, progress: CommandProgress, reason: str) -> None:
+    turn.conclude(facts.CommandUnresolved(at=turn.at, command_id=progress.command.command_id, reason=reason))
+    planning.end_step(turn, progress.command.plan_id, reason, done=False)
+
+
+def _question(
+    turn: Turn, progress: CommandProgress, plan: PlanProgress, stage: str, snapshot: Snapshot | None
+) -> Question:
+    incident = turn.state.incidents.get(plan.incident_id)
+    from_evidence = plan.origin == "reasoner" and incident is not None
+    return Question(
+        command=progress.command,
+        sha256=progress.sha256,
+        action=turn.rules.catalogue.action(progress.command.action),
+        rules=turn.rules,
+        state=turn.state,
+        at=turn.at,
+        stage="dispatch" if stage == "dispatch" else "proposal",
+        evidence_at=incident.evidence.row_at if from_evidence and incident is not None else None,
+        snapshot=snapshot,
+        approvers=progress.approvers,
+        attempt=progress.attempt + 1,
+    )
+
+
+def _why(judged: facts.GuardJudged) -> str:
+    against = [v for v in judged.verdicts if v.result != "passed"]
+    refusals = [v for v in against if v.result == "refused"] or against
+    return "; ".join(f"{v.rule}: {v.reason}" for v in refusals)

@@ -1,0 +1,402 @@
+"""The cell's state as a fold over its facts. `apply` is total; replaying the log gives the same state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar, assert_never
+
+from agent.incident import Ask, CommandProgress, Episode, Incident, PlanProgress, Sent
+from agent.notices import Notice, notice_of
+from schemas import facts
+from schemas.facts import AnyFact, OperatorRequested
+from schemas.outcomes import Answered, NotSent, Unknown
+
+EPISODES_REMEMBERED = 4096
+"""Closed episodes whose incident is remembered, so that a late duplicate opens nothing."""
+REQUESTS_REMEMBERED = 1024
+V = TypeVar("V")
+HISTORY_US = 3_600_000_000
+"""How far back budgets look."""
+
+
+def _empty() -> dict:  # type: ignore[type-arg]  # each field states its own types
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class CellState:
+    """Everything that decisions depend on."""
+
+    cell: str
+    at: int = 0
+    mode: Literal["observe", "act"] = "observe"
+    epoch: int = 0
+    automation_on: bool = True
+    source_alive: bool = True
+    packml_state: str = "UNDEFINED"
+    known: Mapping[str, float] = field(default_factory=_empty)
+    """Latest known value by tag: set-points of evidence, everything of snapshots and read-backs."""
+    episodes: Mapping[str, Episode] = field(default_factory=_empty)
+    """Open ones."""
+    incident_of: Mapping[str, str] = field(default_factory=_empty)
+    """Episode -> incident, also of closed ones."""
+    incidents: Mapping[str, Incident] = field(default_factory=_empty)
+    """Open ones."""
+    asks: Mapping[str, Ask] = field(default_factory=_empty)
+    plans: Mapping[str, PlanProgress] = field(default_factory=_empty)
+    """In work."""
+    commands: Mapping[str, CommandProgress] = field(default_factory=_empty)
+    """Of the plans in work, and those that something is still owed to."""
+    requests: Mapping[str, OperatorRequested] = field(default_factory=_empty)
+    """Requests for an action that wait for a snapshot."""
+    seen_requests: tuple[str, ...] = ()
+    notifications: Mapping[str, Notice] = field(default_factory=_empty)
+    history: tuple[Sent, ...] = ()
+
+    def plans_of(self, incident_id: str) -> list[PlanProgress]:
+        """Return the incident's plans in work, oldest first."""
+        return [plan for plan in self.plans.values() if plan.incident_id == incident_id]
+
+    def asks_of(self, incident_id: str) -> list[Ask]:
+        """Return the questions that wait on behalf of the incident."""
+        return [ask for ask in self.asks.values() if ask.request.incident_id == incident_id]
+
+
+def apply(state: CellState, fact: AnyFact) -> CellState:
+    """Return the state after `fact`. Facts about what is no longer there change nothing."""
+    state = replace(state, at=max(state.at, fact.at))
+    notice = notice_of(fact)
+    if notice is not None:
+        state = replace(state, notifications={**state.notifications, notice.notification_id: notice})
+    match fact:
+        case facts.AgentStarted():
+            return _restarted(replace(state, mode=fact.mode, epoch=fact.epoch), fact.at)
+        case facts.CellTaken():
+            return replace(state, epoch=fact.epoch)
+        case facts.ConfigAdopted() | facts.AutonomyRaised() | facts.DetectorSnapshotted() | facts.CalibrationAdopted():
+            return state
+        case facts.AutomationSwitched():
+            return replace(state, automation_on=fact.on)
+        case facts.LineStateChanged():
+            return replace(state, packml_state=fact.state)
+        case facts.SourceChanged():
+            return replace(state, source_alive=fact.alive)
+        case facts.SourceSilent():
+            return replace(state, source_alive=False)
+        case facts.SourceGap():
+            return state
+        case facts.NotificationSent():
+            return replace(state, notifications=_without(state.notifications, fact.notification_id))
+        case facts.AnomalyDetected() | facts.AnomalyUpdated() | facts.AnomalyCleared():
+            return _episode(state, fact)
+        case facts.IncidentOpened() | facts.IncidentJoined() | facts.IncidentEscalated() | facts.IncidentClosed():
+            return _incident(state, fact)
+        case (
+            facts.ReasonerAsked()
+            | facts.ReasonerAnswered()
+            | facts.ReasonerFailed()
+            | facts.AnswerDropped()
+            | facts.PlanUnusable()
+        ):
+            return _answer(state, fact)
+        case facts.PlanProposed() | facts.PlanDropped() | facts.PlanAdvanced() | facts.PlanCompleted():
+            return _plan(state, fact)
+        case facts.OperatorRequested() | facts.RequestRefused():
+            return _request(state, fact)
+        case facts.TimeReached():
+            return _woken(state, fact)
+        case (
+            facts.GuardJudged()
+            | facts.ApprovalRequested()
+            | facts.ApprovalGranted()
+            | facts.SnapshotTaken()
+            | facts.CommandIntended()
+            | facts.CommandAnswered()
+            | facts.ReadbackTaken()
+            | facts.CommandCompleted()
+            | facts.CommandFailed()
+            | facts.CommandUnresolved()
+            | facts.TagsRebaselined()
+            | facts.EffectVerified()
+            | facts.EffectAbsent()
+        ):
+            return _command(state, fact)
+    assert_never(fact)
+
+
+def _without(values: Mapping[str, V], key: str) -> Mapping[str, V]:
+    return {k: v for k, v in values.items() if k != key}
+
+
+def _restarted(state: CellState, at: int) -> CellState:
+    """A command whose frame may have left is asked for, never sent again."""
+    commands = {
+        key: replace(c, phase="querying", since_at=at, round=c.round + 1)
+        if c.phase in ("intended", "querying", "query_pause")
+        else c
+        for key, c in state.commands.items()
+    }
+    return replace(state, commands=commands)
+
+
+def _episode(state: CellState, fact: facts.AnomalyDetected | facts.AnomalyUpdated | facts.AnomalyCleared) -> CellState:
+    incident = state.incidents.get(state.incident_of.get(fact.episode_id, ""))
+    match fact:
+        case facts.AnomalyDetected():
+            if fact.episode_id in state.incident_of:
+                return state
+            state = replace(state, episodes={**state.episodes, fact.episode_id: Episode(fact)})
+            return replace(state, known={**state.known, **fact.evidence.setpoints})
+        case facts.AnomalyUpdated():
+            state = replace(state, known={**state.known, **fact.evidence.setpoints})
+            if incident is not None:
+                incident = replace(incident, evidence=fact.evidence)
+        case facts.AnomalyCleared():
+            state = replace(state, episodes=_without(state.episodes, fact.episode_id))
+            if incident is not None:
+                rest = incident.open_episodes - {fact.episode_id}
+                incident = replace(incident, open_episodes=rest, quiet_since=fact.at)
+    if incident is None:
+        return state
+    return replace(state, incidents={**state.incidents, incident.incident_id: incident})
+
+
+def _incident(
+    state: CellState,
+    fact: facts.IncidentOpened | facts.IncidentJoined | facts.IncidentEscalated | facts.IncidentClosed,
+) -> CellState:
+    if isinstance(fact, facts.IncidentClosed):
+        return replace(state, incidents=_without(state.incidents, fact.incident_id))
+    known = state.incidents.get(fact.incident_id)
+    if isinstance(fact, facts.IncidentEscalated):
+        if known is None:
+            return state
+        escalated = replace(known, escalated=True, quiet_since=fact.at)
+        return replace(state, incidents={**state.incidents, known.incident_id: escalated})
+    opened = state.episodes[fact.episode_id].opened
+    if isinstance(fact, facts.IncidentOpened):
+        incident = Incident(
+            incident_id=fact.incident_id,
+            kind=fact.kind,
+            opened_at=fact.at,
+            onset_at=opened.onset_at,
+            evidence=opened.evidence,
+            assets=(opened.asset,),
+            episodes=(fact.episode_id,),
+            open_episodes=frozenset({fact.episode_id}),
+            asked={"reflex": frozenset(), "proposal": frozenset()},
+            quiet_since=fact.at,
+        )
+    else:
+        assert known is not None, "joined an incident that is not open"
+        incident = replace(
+            known,
+            assets=known.assets if opened.asset in known.assets else (*known.assets, opened.asset),
+            episodes=(*known.episodes, fact.episode_id),
+            open_episodes=known.open_episodes | {fact.episode_id},
+        )
+    episodes = {**state.episodes, fact.episode_id: Episode(opened, fact.incident_id)}
+    incident_of = {**state.incident_of, fact.episode_id: fact.incident_id}
+    if len(incident_of) > EPISODES_REMEMBERED:
+        incident_of = dict(list(incident_of.items())[-EPISODES_REMEMBERED:])
+    return replace(
+        state,
+        episodes=episodes,
+        incident_of=incident_of,
+        incidents={**state.incidents, incident.incident_id: incident},
+    )
+
+
+def _answer(
+    state: CellState,
+    fact: facts.ReasonerAsked
+    | facts.ReasonerAnswered
+    | facts.ReasonerFailed
+    | facts.AnswerDropped
+    | facts.PlanUnusable,
+) -> CellState:
+    if not isinstance(fact, facts.ReasonerAsked):
+        return replace(state, asks=_without(state.asks, fact.request_id))
+    request = fact.request
+    state = replace(state, asks={**state.asks, request.request_id: Ask(request, fact.at)})
+    incident = state.incidents[request.incident_id]
+    asked = {**incident.asked, request.tier: incident.asked[request.tier] | set(incident.assets)}
+    incident = replace(incident, asked=asked, proposals=incident.proposals + (request.tier == "proposal"))
+    return replace(state, incidents={**state.incidents, incident.incident_id: incident})
+
+
+def _plan(
+    state: CellState, fact: facts.PlanProposed | facts.PlanDropped | facts.PlanAdvanced | facts.PlanCompleted
+) -> CellState:
+    if isinstance(fact, facts.PlanProposed):
+        plan = PlanProgress(
+            plan_id=fact.plan_id,
+            incident_id=fact.incident_id,
+            origin=fact.origin,
+            tier=fact.tier,
+            who=fact.who,
+            diagnosis="; ".join(finding.diagnosis for finding in fact.findings),
+            commands=tuple(command.command_id for command in fact.commands),
+        )
+        commands = {c.command_id: CommandProgress(c, c.sha256(), since_at=fact.at) for c in fact.commands}
+        return replace(
+            state,
+            plans={**state.plans, fact.plan_id: plan},
+            commands={**state.commands, **commands},
+            requests=_without(state.requests, fact.plan_id),
+        )
+    ended = state.plans.get(fact.plan_id)
+    if ended is None:
+        return state
+    if isinstance(fact, facts.PlanAdvanced):
+        return replace(state, plans={**state.plans, fact.plan_id: replace(ended, step=fact.step)})
+    # A command that may still be on its way, or whose moves the detectors have yet to hear of, stays in sight.
+    commands = {
+        key: c for key, c in state.commands.items() if key not in ended.commands or c.phase == "unresolved" or c.moves
+    }
+    state = replace(state, plans=_without(state.plans, fact.plan_id), commands=commands)
+    incident = state.incidents.get(ended.incident_id)
+    if incident is None:
+        return state
+    effective = isinstance(fact, facts.PlanCompleted) and ended.origin != "fallback" and bool(ended.commands)
+    incident = replace(incident, quiet_since=fact.at, effective=incident.effective or effective)
+    return replace(state, incidents={**state.incidents, incident.incident_id: incident})
+
+
+def _request(state: CellState, fact: facts.OperatorRequested | facts.RequestRefused) -> CellState:
+    if isinstance(fact, facts.RequestRefused):
+        return replace(state, requests=_without(state.requests, fact.request_id))
+    if fact.request_id in state.seen_requests:
+        return state
+    state = replace(state, seen_requests=(*state.seen_requests, fact.request_id)[-REQUESTS_REMEMBERED:])
+    if fact.kind in ("request", "hold"):
+        return replace(state, requests={**state.requests, fact.request_id: fact})
+    return state
+
+
+def _woken(state: CellState, fact: facts.TimeReached) -> CellState:
+    kind, subject, _ = fact.wake_id.split("|")
+    progress = state.commands.get(subject)
+    if progress is None:
+        return state
+    if kind == "retry" and progress.phase == "waiting":
+        woken = replace(progress, phase="awaiting_snapshot", since_at=fact.at, round=progress.round + 1)
+    elif kind == "query" and progress.phase == "query_pause":
+        woken = replace(progress, phase="querying", since_at=fact.at, round=progress.round + 1)
+    else:
+        return state
+    return replace(state, commands={**state.commands, subject: woken})
+
+
+CommandFact = (
+    facts.GuardJudged | facts.ApprovalRequested | facts.ApprovalGranted | facts.SnapshotTaken | facts.CommandIntended
+    | facts.CommandAnswered | facts.ReadbackTaken | facts.CommandCompleted | facts.CommandFailed
+    | facts.CommandUnresolved | facts.TagsRebaselined | facts.EffectVerified | facts.EffectAbsent
+)  # fmt: skip
+
+
+def _command(state: CellState, fact: CommandFact) -> CellState:
+    if isinstance(fact, facts.SnapshotTaken | facts.ReadbackTaken):
+        seen = {tag: r.value for tag, r in fact.readings.items() if r.good and r.value is not None}
+        state = replace(state, known={**state.known, **seen})
+    if isinstance(fact, facts.SnapshotTaken):
+        return state
+    command_id = fact.command.command_id if isinstance(fact, facts.CommandIntended) else fact.command_id
+    progress = state.commands.get(command_id)
+    if progress is None:
+        return state
+    if isinstance(fact, facts.CommandIntended):
+        state = _remember(state, fact)
+    moved = _moved(progress, fact)
+    owed = any(command_id in plan.commands for plan in state.plans.values())
+    if not owed and not moved.moves and moved.phase != "unresolved":
+        return replace(state, commands=_without(state.commands, command_id))
+    return replace(state, commands={**state.commands, command_id: moved})
+
+
+def _moved(progress: CommandProgress, fact: CommandFact) -> CommandProgress:
+    """Return the command's progress after a fact about it."""
+    match fact:
+        case facts.GuardJudged():
+            return _judged(progress, fact)
+        case facts.ApprovalRequested():
+            return replace(progress, approvals_needed=fact.approvals, decide_by_at=fact.decide_by_at)
+        case facts.ApprovalGranted():
+            progress = replace(progress, approvers=(*progress.approvers, fact.who))
+            if len(progress.approvers) < progress.approvals_needed:
+                return progress
+            return replace(progress, phase="awaiting_snapshot", since_at=fact.at, round=progress.round + 1)
+        case facts.CommandIntended():
+            return replace(progress, phase="intended", since_at=fact.at, attempt=fact.attempt)
+        case facts.CommandAnswered():
+            return _answered(progress, fact)
+        case facts.CommandCompleted():
+            phase: Literal["verifying", "ended"] = "verifying" if fact.verify else "ended"
+            return replace(
+                progress,
+                phase=phase,
+                since_at=fact.at,
+                result="completed",
+                moves=fact.moves,
+                settle_s=fact.settle_s,
+            )
+        case facts.CommandFailed():
+            return replace(progress, phase="ended", since_at=fact.at, result="failed")
+        case facts.CommandUnresolved():
+            return replace(progress, phase="unresolved", since_at=fact.at)
+        case facts.TagsRebaselined():
+            return replace(progress, moves=())
+        case facts.EffectVerified():
+            return replace(progress, phase="ended", since_at=fact.at, result="effective")
+        case facts.EffectAbsent():
+            return replace(progress, phase="ended", since_at=fact.at, result="absent")
+        case facts.SnapshotTaken() | facts.ReadbackTaken():
+            return progress
+    assert_never(fact)
+
+
+def _judged(progress: CommandProgress, fact: facts.GuardJudged) -> CommandProgress:
+    match fact.decision, fact.stage:
+        case "permitted", "proposal":
+            return replace(progress, phase="awaiting_snapshot", since_at=fact.at, round=progress.round + 1)
+        case "needs_approval", "proposal":
+            return replace(progress, phase="awaiting_approval", since_at=fact.at)
+        case "refused", _ if fact.retry:
+            return replace(progress, phase="waiting", since_at=fact.at, retries=progress.retries + 1)
+        case "refused", _:
+            return replace(progress, phase="ended", since_at=fact.at, result="failed")
+        case _:
+            return progress
+
+
+def _answered(progress: CommandProgress, fact: facts.CommandAnswered) -> CommandProgress:
+    if progress.phase not in ("intended", "querying"):
+        return progress
+    match fact.outcome:
+        case Answered(state="done"):
+            return replace(progress, phase="reading_back", since_at=fact.at)
+        case Answered(state="running"):
+            return replace(progress, phase="query_pause", since_at=fact.at)
+        case Answered(state="never_seen") if fact.by == "query":
+            # The query raised the fence: what was sent before can no longer be accepted.
+            return replace(progress, phase="awaiting_snapshot", since_at=fact.at, round=progress.round + 1)
+        case Unknown() if fact.by == "query":
+            return replace(progress, phase="query_pause", since_at=fact.at)
+        case Unknown():
+            return replace(progress, phase="querying", since_at=fact.at, round=progress.round + 1)
+        case Answered() | NotSent():
+            return progress  # rejected, forgotten, not sent: the step says what that means
+    assert_never(fact.outcome)
+
+
+def _remember(state: CellState, fact: facts.CommandIntended) -> CellState:
+    """Keep what budgets need, an hour back."""
+    command, direction = fact.command, 0
+    for name, value in command.args.items():
+        before = command.from_values.get(name, value)
+        direction = (value > before) - (value < before)
+        break
+    sent = Sent(fact.at, command.action, command.robot, direction)
+    recent = tuple(s for s in state.history if s.at > fact.at - HISTORY_US)
+    return replace(state, history=(*recent, sent))

@@ -1,0 +1,82 @@
+"""Sample batches as bytes: Arrow IPC *stream*, for segments and for Kafka. Pure.
+
+The stream format, never the file format, which is many times slower to open. Uncompressed: at 1,000 samples lz4 saves
+a third of the bytes and costs two thirds of the decoding rate, at 5 samples it saves nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from schemas.errors import CodecError
+from schemas.samples import SAMPLE_DTYPES, SampleBatch
+
+SAMPLE_SCHEMA = pl.Schema(
+    {"tag": pl.UInt32, "source_at": pl.Int64, "server_at": pl.Int64, "value": pl.Float64, "status": pl.UInt32}
+)
+"""Columns of a batch on the wire, in this order."""
+
+_HEADER = struct.Struct("<QQIH")
+"""Epoch, seq, number of samples, length of the source's name, which follows."""
+
+
+def encode_batch(batch: SampleBatch) -> bytes:
+    """Return the batch as bytes that stand alone: a header, the source's name, an Arrow stream."""
+    source = batch.source.encode()
+    return _HEADER.pack(batch.epoch, batch.seq, len(batch), len(source)) + source + encode_columns(batch)
+
+
+def decode_batch(data: bytes) -> SampleBatch:
+    """Read what `encode_batch` wrote. The arrays are read-only.
+
+    Raises:
+        CodecError: the bytes are not a batch.
+    """
+    try:
+        epoch, seq, n, source_bytes_n = _HEADER.unpack_from(data)
+        end = _HEADER.size + source_bytes_n
+        source = data[_HEADER.size : end].decode()
+    except (struct.error, UnicodeDecodeError) as error:
+        raise CodecError(f"not a sample batch: {error}") from error
+    batch = decode_columns(data[end:], source=source, epoch=epoch, seq=seq)
+    if len(batch) != n:
+        raise CodecError(f"not a sample batch: the header says {n} samples, there are {len(batch)}")
+    return batch
+
+
+def encode_columns(batch: SampleBatch) -> bytes:
+    """Return the five columns alone, as an Arrow stream; for Kafka, whose headers carry the rest."""
+    columns = {name: getattr(batch, name) for name in SAMPLE_DTYPES}
+    for name, dtype in SAMPLE_DTYPES.items():
+        if columns[name].dtype != dtype:
+            raise ValueError(f"column {name!r} is {columns[name].dtype}, not {np.dtype(dtype)}")
+    stream = io.BytesIO()
+    pl.DataFrame(columns).write_ipc_stream(stream, compression="uncompressed")
+    return stream.getvalue()
+
+
+def decode_columns(data: bytes, *, source: str, epoch: int, seq: int) -> SampleBatch:
+    """Read what `encode_columns` wrote. The arrays are read-only.
+
+    Raises:
+        CodecError: not an Arrow stream, or one with other columns, or with nulls.
+    """
+    try:
+        frame = pl.read_ipc_stream(data)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        raise CodecError(f"not an Arrow stream: {error}") from error
+    if frame.schema != SAMPLE_SCHEMA:
+        raise CodecError(f"the columns of a sample batch are {dict(SAMPLE_SCHEMA)}, not {dict(frame.schema)}")
+    return SampleBatch(source, epoch, seq, *(_array(column) for column in frame.get_columns()))
+
+
+def _array(column: pl.Series) -> NDArray[Any]:
+    if column.null_count():
+        raise CodecError(f"column {column.name!r} of a sample batch has {column.null_count()} nulls; absent is NaN")
+    return column.to_numpy()

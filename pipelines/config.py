@@ -1,0 +1,216 @@
+"""Reads the configuration folder once and checks it whole, each file and across files.
+
+Every problem is a `ConfigError` that names file, field and remedy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from agent.guard.question import Rulebook
+from schemas.catalogue import Action, Catalogue, Condition
+from schemas.errors import ConfigError
+from schemas.line import PackMLState
+from schemas.plant import Cell, Plant
+from schemas.playbook import Playbook
+from schemas.policy import Policy
+from schemas.settings import Settings
+
+M = TypeVar("M", bound=BaseModel)
+
+FILES: Mapping[str, type[BaseModel]] = {
+    "jidoka.toml": Settings,
+    "plant.toml": Plant,
+    "catalogue.toml": Catalogue,
+    "policy.toml": Policy,
+    "playbook.toml": Playbook,
+}
+DECISIVE = ("plant.toml", "catalogue.toml", "policy.toml")
+"""Files on which detectors, guard and step depend: replay needs exactly these bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All files of a folder, parsed, with their bytes."""
+
+    folder: Path
+    settings: Settings
+    plant: Plant
+    catalogue: Catalogue
+    policy: Policy
+    playbook: Playbook
+    files: Mapping[str, bytes]
+
+    def sha256(self, name: str) -> str:
+        """Return the hash of a file's bytes, 64 hex digits."""
+        return hashlib.sha256(self.files[name]).hexdigest()
+
+    def rules_for(self, cell: Cell) -> Rulebook:
+        """Return what the decisions of one cell depend on."""
+        return Rulebook(cell, self.catalogue, self.policy)
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self.folder / self.settings.data
+
+
+def load(folder: Path) -> Configuration:
+    """Read and check a configuration folder.
+
+    Raises:
+        ConfigError: a file is missing, not TOML, not of its schema, or contradicts another.
+    """
+    files = {name: _read(folder / name) for name in FILES}
+    configuration = Configuration(
+        folder=folder,
+        settings=parse("jidoka.toml", files, Settings),
+        plant=parse("plant.toml", files, Plant),
+        catalogue=parse("catalogue.toml", files, Catalogue),
+        policy=parse("policy.toml", files, Policy),
+        playbook=parse("playbook.toml", files, Playbook),
+        files=files,
+    )
+    cross_check(configuration.plant, configuration.catalogue, configuration.policy, configuration.playbook)
+    return configuration
+
+
+def rulebooks(files: Mapping[str, bytes]) -> dict[str, Rulebook]:
+    """Return the rules by cell path from the bytes of the decisive files, e.g. from blobs.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    plant = parse("plant.toml", files, Plant)
+    catalogue, policy = parse("catalogue.toml", files, Catalogue), parse("policy.toml", files, Policy)
+    return {cell.path: Rulebook(cell, catalogue, policy) for cell in plant.cells}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ConfigError(str(path), "(file)", "it is missing", "Create it, or point --config to its folder") from error
+    except OSError as error:
+        raise ConfigError(
+            str(path), "(file)", f"it cannot be read: {error.strerror}", "Check its permissions"
+        ) from error
+
+
+def parse(name: str, files: Mapping[str, bytes], model: type[M]) -> M:
+    """Parse one file's bytes.
+
+    Raises:
+        ConfigError: not TOML or not of its schema; names the first wrong field.
+    """
+    try:
+        values = tomllib.loads(files[name].decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(name, "(syntax)", str(error), "Correct the TOML syntax there") from error
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+        problem = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(name, field, problem, _remedy(first["type"], len(error.errors()))) from error
+
+
+def _remedy(kind: str, count: int) -> str:
+    known = {
+        "missing": "Add the field",
+        "extra_forbidden": "Remove it, or correct its spelling",
+        "value_error": "Correct it there",
+    }
+    more = f" ({count - 1} more problems follow)" if count > 1 else ""
+    return known.get(kind, "Correct the value") + more
+
+
+def cross_check(plant: Plant, catalogue: Catalogue, policy: Policy, playbook: Playbook) -> None:
+    """Check what one file says against another.
+
+    Raises:
+        ConfigError: a name that the other file does not know, a unit that differs, a limit outside the catalogue's.
+    """
+    for cell in plant.cells:
+        robots = {robot.id for robot in cell.robots}
+        for number, action in enumerate(catalogue.actions):
+            if action.robot in robots:
+                _check_action(f"actions.{number}", action, cell)
+    _check_policy(policy, catalogue)
+    _check_playbook(playbook, catalogue, plant)
+
+
+def _check_action(field: str, action: Action, cell: Cell) -> None:
+    units = {tag.name: tag.unit for tag in cell.tags}
+    for argument in action.args:
+        unit = units.get(argument.tag)
+        if unit is None:
+            _fail("catalogue.toml", f"{field}.args.tag", f"{action.name}: plant.toml has no tag {argument.tag!r}")
+        if unit != argument.unit:
+            _fail(
+                "catalogue.toml",
+                f"{field}.args.unit",
+                f"{action.name}.{argument.name} is in {argument.unit!r} and tag {argument.tag} in {unit!r}",
+                "Write both in the same unit; nothing is converted",
+            )
+    conditions: list[Condition] = [*action.preconditions]
+    if action.postcondition is not None:
+        conditions.append(action.postcondition)
+    for name in [*(c.tag for c in conditions), *action.moves]:
+        if name not in units:
+            _fail("catalogue.toml", field, f"{action.name}: plant.toml has no tag {name!r}")
+    for state in action.states:
+        if state not in PackMLState.__members__:
+            _fail("catalogue.toml", f"{field}.states", f"{action.name}: {state!r} is no PackML state")
+
+
+def _check_policy(policy: Policy, catalogue: Catalogue) -> None:
+    for name in [*(p.action for p in policy.actions), *(x.action for x in policy.limits), policy.hold_action]:
+        if name and catalogue.action(name) is None:
+            _fail("policy.toml", "actions", f"catalogue.toml has no action {name!r}")
+    for limit in policy.limits:
+        action = catalogue.action(limit.action)
+        known = {a.name: a for a in action.args} if action is not None else {}
+        argument = known.get(limit.argument)
+        if argument is None:
+            _fail("policy.toml", "limits", f"{limit.action} has no argument {limit.argument!r}")
+        elif not (argument.min <= limit.min and limit.max <= argument.max):
+            _fail(
+                "policy.toml",
+                "limits",
+                f"{limit.action}.{limit.argument} {limit.min:g}..{limit.max:g} reaches beyond the catalogue's "
+                f"{argument.min:g}..{argument.max:g}",
+                "A policy only narrows: bring it inside",
+            )
+    for entry in policy.actions:
+        action = catalogue.action(entry.action)
+        if entry.autonomy == "auto" and action is not None and action.risk_class not in ("A", "B"):
+            _fail("policy.toml", "actions", f"{entry.action} is class {action.risk_class}: auto lifts class B only")
+
+
+def _check_playbook(playbook: Playbook, catalogue: Catalogue, plant: Plant) -> None:
+    tags = {tag.name for cell in plant.cells for tag in cell.tags}
+    for number, rule in enumerate(playbook.rules):
+        for sign in rule.when:
+            if sign.tag not in tags:
+                _fail("playbook.toml", f"rules.{number}.when", f"plant.toml has no tag {sign.tag!r}")
+        for choice in rule.actions:
+            action = catalogue.action(choice.name)
+            if action is None:
+                _fail("playbook.toml", f"rules.{number}.actions", f"catalogue.toml has no action {choice.name!r}")
+            elif set(choice.args) != {a.name for a in action.args}:
+                _fail(
+                    "playbook.toml", f"rules.{number}.actions", f"{choice.name} takes {[a.name for a in action.args]}"
+                )
+
+
+def _fail(file: str, field: str, problem: str, remedy: str = "Correct the name, or add it there") -> None:
+    raise ConfigError(file, field, problem, remedy)

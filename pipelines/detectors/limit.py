@@ -1,0 +1,68 @@
+"""Hard limits: never learnt, never moved, in every PackML state. What "mended" means."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from pipelines.detectors.latch import Latch
+from pipelines.detectors.port import Context, Family, Signal
+from pipelines.features.columns import Columns
+from pipelines.features.packed import Counts, Floats, pack, unpack
+from pipelines.features.row import Row
+from schemas.anomalies import Severity
+
+
+class Limit:
+    """Watches tags with limits, of whatever role. A value on the limit is within."""
+
+    family: ClassVar[Family] = "process"
+    severity: ClassVar[Severity] = "high"
+    learns: ClassVar[bool] = False
+
+    def __init__(self, columns: Columns) -> None:
+        limits = [tag.limits for tag in columns.tags]
+        self._columns = columns
+        self._low = np.array([-np.inf if x is None or x.low is None else x.low for x in limits])
+        self._high = np.array([np.inf if x is None or x.high is None else x.high for x in limits])
+        rows = np.array([1 if x is None else x.rows for x in limits], dtype=np.int64)
+        self._latch = Latch(rows, rows, len(columns))
+        self._any = any(limits)
+
+    def calibrate(self, slots: Counts, block: Floats) -> None:
+        """Nothing: hard limits are given."""
+
+    def update(self, row: Row, context: Context) -> list[Signal]:
+        """Judge one row. NaN is not judged."""
+        if not self._any:
+            return []
+        beyond = (row.values < self._low) | (row.values > self._high)
+        judged = (row.values == row.values) & ~context.blocked
+        begins, ends = self._latch.step(row.end_at, beyond, judged)
+        return [self._begin(slot, row) for slot in begins] + [Signal(slot, begins=False) for slot in ends]
+
+    def _begin(self, slot: int, row: Row) -> Signal:
+        value, tag = float(row.values[slot]), self._columns.tags[slot]
+        above = value > self._high[slot]
+        limit = float(self._high[slot] if above else self._low[slot])
+        side = "above the high limit" if above else "below the low limit"
+        return Signal(
+            slot,
+            begins=True,
+            onset_at=self._latch.onset_at(slot),
+            direction="up" if above else "down",
+            detail=f"{tag.name}: {value:.6g} {tag.unit} is {side} of {limit:g} {tag.unit}",
+        )
+
+    def reset(self, slots: Counts) -> None:
+        """Forget counts and open conditions of these tags."""
+        self._latch.reset(slots)
+
+    def snapshot(self) -> bytes:
+        """Return the whole memory."""
+        return pack(self._latch.state())
+
+    def restore(self, data: bytes) -> None:
+        """Go back to a memory."""
+        self._latch.load(unpack(data))

@@ -1,0 +1,218 @@
+"""Fulfils the wishes that reach a machine: snapshot, send, query, read-back, re-baseline.
+
+A send happens once per intent. When no answer comes the outcome is unknown: the fence is raised and the robot is asked;
+nothing is sent again before it has said that it never saw the command. The off switch is looked at once more directly
+before each send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent.cell import CellState
+from agent.effects import Dispatch, Effect, QueryCommand, ReadBack, Rebaseline, TakeSnapshot
+from agent.guard.interlocks import snapshot_tags
+from agent.guard.question import Rulebook
+from agent.ports import Clock, Notifier, Reasoner, Robot
+from pipelines.advising import Advisor
+from schemas.catalogue import Action
+from schemas.commands import Command, Reading
+from schemas.errors import ConnectionFault
+from schemas.facts import AnyFact, CommandAnswered, ReadbackTaken, SnapshotTaken
+from schemas.outcomes import NotSent, Outcome
+from schemas.plans import Tier
+from schemas.samples import Control, Input
+
+READBACK_PAUSE_S = 0.005
+"""Wall time between two read-backs of a set-point that is not yet as asked."""
+QUERY_TIMEOUT_S = 2.0
+
+
+class Service(Protocol):
+    """The cell's decision service, as far as the executor needs it."""
+
+    @property
+    def state(self) -> CellState:
+        """The present state, for the last look at the off switch."""
+
+    @property
+    def epoch(self) -> int:
+        """The fence to send with."""
+
+    async def put(self, message: Input | AnyFact) -> None:
+        """Hand over the next message."""
+
+    async def raise_epoch(self, reason: str) -> int:
+        """Fence everything sent so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """What can act, and the bounds of waiting for it."""
+
+    robots: Mapping[str, Robot]
+    """By robot id."""
+    off_file: Path
+    readback_s: float
+
+
+class Executor(Advisor):
+    """An advisor that can also act."""
+
+    def __init__(
+        self,
+        service: Service,
+        rules: Rulebook,
+        clock: Clock,
+        machines: Machines,
+        reasoners: Mapping[Tier, Reasoner],
+        notifiers: Sequence[Notifier],
+    ) -> None:
+        super().__init__(service, clock, reasoners, notifiers)
+        self._service, self._rules, self._machines = service, rules, machines
+        self._sent: set[str] = set()
+        """Commands sent since the fence was last raised."""
+        self._controls = 0
+
+    def work_for(self, effect: Effect) -> Coroutine[Any, Any, None] | None:
+        """Return what fulfils a wish. `VerifyEffect` needs nothing: the rows come by themselves."""
+        match effect:
+            case TakeSnapshot():
+                return self._snapshot(effect)
+            case Dispatch():
+                return self._dispatch(effect)
+            case QueryCommand():
+                return self._query(effect)
+            case ReadBack():
+                return self._read_back(effect)
+            case Rebaseline():
+                return self._rebaseline(effect)
+            case _:
+                return super().work_for(effect)
+
+    def _robot(self, action: Action | None) -> Robot | None:
+        return self._machines.robots.get(action.robot) if action is not None else None
+
+    async def _snapshot(self, effect: TakeSnapshot) -> None:
+        name = effect.action or self._rules.policy.hold_action
+        action = self._rules.catalogue.action(name)
+        robot = self._robot(action)
+        read_at = self._clock.now_us()
+        readings: Mapping[str, Reading] = {}
+        failure = "" if robot is not None else f"no robot does {name!r}"
+        if robot is not None:
+            try:
+                readings = await robot.snapshot(snapshot_tags(self._rules.cell, action))
+            except ConnectionFault as error:
+                failure = str(error)
+        await self.deliver(
+            SnapshotTaken(
+                at=self._clock.now_us(),
+                subject_id=effect.subject_id,
+                read_at=read_at,
+                readings=dict(readings),
+                off_file=self._machines.off_file.exists(),
+                failure=failure,
+            )
+        )
+
+    async def _dispatch(self, effect: Dispatch) -> None:
+        action = self._rules.catalogue.action(effect.command.action)
+        robot = self._robot(action)
+        off = self._off()
+        outcome: Outcome
+        if off or action is None or robot is None:
+            outcome = NotSent(off or "no robot for it")
+        else:
+            self._sent.add(effect.command.command_id)
+            outcome = await robot.execute(
+                effect.command,
+                command_sha256=effect.sha256,
+                epoch=self._service.epoch,
+                ttl_s=action.ttl_s,
+                timeout_s=action.timeout_s,
+            )
+        await self._answered(effect.command, "send", outcome)
+
+    def _off(self) -> str:
+        """The last look before a send; empty if nothing is off."""
+        if not self._service.state.automation_on:
+            return "automation is switched off"
+        return "the off-switch file is there" if self._machines.off_file.exists() else ""
+
+    async def _query(self, effect: QueryCommand) -> None:
+        """Raise the fence if anything was sent below it, then ask."""
+        command = effect.command
+        if command.command_id in self._sent:
+            await self._service.raise_epoch(f"outcome of {command.command_id} is unknown")
+            self._sent.clear()
+        robot = self._robot(self._rules.catalogue.action(command.action))
+        outcome: Outcome = NotSent("no robot for it")
+        if robot is not None:
+            outcome = await robot.query(command.command_id, epoch=self._service.epoch, timeout_s=QUERY_TIMEOUT_S)
+        await self._answered(command, "query", outcome)
+
+    async def _answered(self, command: Command, by: str, outcome: Outcome) -> None:
+        fact = CommandAnswered(
+            at=self._clock.now_us(),
+            command_id=command.command_id,
+            by="send" if by == "send" else "query",
+            outcome=outcome,
+        )
+        await self.deliver(fact)
+
+    async def _read_back(self, effect: ReadBack) -> None:
+        """Read until every set-point is as asked or `readback_s` is up."""
+        action = self._rules.catalogue.action(effect.command.action)
+        robot = self._robot(action)
+        assert action is not None, "it was judged by the catalogue"
+        assert robot is not None, "it was sent to a robot"
+        readings: Mapping[str, Reading] = {}
+        failure, until = "", asyncio.get_running_loop().time() + self._machines.readback_s
+        tags = [argument.tag for argument in action.args]
+        while tags:
+            try:
+                readings, failure = await robot.snapshot(tags), ""
+            except ConnectionFault as error:
+                failure = str(error)
+            if _as_asked(action, effect.command, readings) or asyncio.get_running_loop().time() >= until:
+                break
+            await asyncio.sleep(READBACK_PAUSE_S)
+        await self.deliver(
+            ReadbackTaken(
+                at=self._clock.now_us(),
+                command_id=effect.command.command_id,
+                readings=dict(readings),
+                failure=failure,
+            )
+        )
+
+    async def _rebaseline(self, effect: Rebaseline) -> None:
+        """Tell the detectors through the cell's one order, so that replay sees it at the same place."""
+        ids = {tag.name: tag.id for tag in self._rules.cell.tags}
+        self._controls += 1
+        await self._service.put(
+            Control(
+                source="agent",
+                epoch=self._service.epoch,
+                seq=self._controls,
+                kind="rebaseline",
+                tags=tuple(ids[name] for name in effect.tags),
+                settle_s=effect.settle_s,
+                text=effect.command_id,
+            )
+        )
+
+
+def _as_asked(action: Action, command: Command, readings: Mapping[str, Reading]) -> bool:
+    for argument in action.args:
+        reading = readings.get(argument.tag)
+        if reading is None or not reading.good or reading.value is None:
+            return False
+        if not abs(reading.value - command.args[argument.name]) <= argument.tolerance:
+            return False
+    return True

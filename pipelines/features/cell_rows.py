@@ -1,0 +1,114 @@
+"""All rows of a cell: its input dealt out to the groups, and the watermark that closes them.
+
+A cell with several sources closes its rows by the slowest of them, and holds nothing while any of them is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.features.columns import Columns
+from pipelines.features.packed import Mask
+from pipelines.features.row import Row
+from pipelines.features.rows import GridRows, LostSpans, TriggerRows
+from schemas.plant import Cell
+from schemas.samples import Gap, SampleBatch, Tick, is_good
+
+
+class CellRows:
+    """The row builders of one cell. The same rows for any split of the samples into batches."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.columns = tuple(Columns.of(cell, group) for group in cell.groups)
+        self.builders = tuple(GridRows(c) if c.group.trigger is None else TriggerRows(c) for c in self.columns)
+        self.unknown = 0
+        """Samples of tags that the cell does not have."""
+        self._lateness_us = int(cell.lateness_s * 1e6)
+        self._lost = LostSpans()
+        self._complete: dict[str, int] = {}
+        self._arrivals = 0
+        measured = [(t.id, g, s) for g, c in enumerate(self.columns) for s, t in enumerate(c.tags) if t.minus is None]
+        self._where = {tag_id: (g, s) for tag_id, g, s in measured}
+        measured.sort()
+        self._ids = np.array([tag_id for tag_id, _, _ in measured], dtype=np.uint32)
+        self._group = np.array([g for _, g, _ in measured], dtype=np.int64)
+        self._slot = np.array([s for _, _, s in measured], dtype=np.int64)
+        self._low = np.array([self.columns[g].low[s] for _, g, s in measured])
+        self._high = np.array([self.columns[g].high[s] for _, g, s in measured])
+
+    @property
+    def late(self) -> int:
+        """Samples that came after their row had closed."""
+        return sum(int(builder.late.sum()) for builder in self.builders)
+
+    def take(self, batch: SampleBatch) -> None:
+        """Keep the samples of a batch."""
+        if not len(batch):
+            return
+        tag, at, value, status = batch.tag, batch.source_at, batch.value, batch.status
+        arrival = np.arange(self._arrivals + 1, self._arrivals + 1 + len(tag), dtype=np.int64)
+        self._arrivals += len(tag)
+        place = np.minimum(self._ids.searchsorted(tag), len(self._ids) - 1)
+        known = self._ids[place] == tag
+        if not known.all():
+            self.unknown += len(tag) - int(known.sum())
+            place, at, value, status, arrival = (a[known] for a in (place, at, value, status, arrival))
+        # Written as a closed range, so that NaN and infinities are not good either.
+        good = is_good(status) & (self._low[place] <= value) & (value <= self._high[place])
+        group, slot = self._group[place], self._slot[place]
+        for g, builder in enumerate(self.builders):
+            mine = np.flatnonzero(group == g)
+            if len(mine):
+                builder.take(slot[mine], at[mine], arrival[mine], value[mine], good[mine])
+
+    def take_gap(self, gap: Gap) -> None:
+        """Note what is lost. Values of the tags stand for the present again from their next sample on."""
+        for g, builder in enumerate(self.builders):
+            slots = self._slots(g, gap.tags)
+            if slots.any():
+                builder.take_gap(gap.from_at, gap.until_at, self._arrivals, slots)
+
+    def tick(self, tick: Tick) -> list[Row]:
+        """Return the rows that close by it, oldest first, groups of one time in the order of the configuration."""
+        before = self._complete.get(tick.source)
+        if not tick.alive:
+            self._lost.take(tick.complete_until - 1 if before is None else before, tick.complete_until)
+        self._complete[tick.source] = max(tick.complete_until, before or tick.complete_until)
+        for tag_id in tick.stale:
+            if tag_id in self._where:
+                g, slot = self._where[tag_id]
+                self.builders[g].take_stale(slot, self._arrivals)
+        watermark = min(self._complete.values())
+        rows: list[Row] = []
+        for builder in self.builders:
+            rows += builder.close(watermark - self._lateness_us, watermark, self._lost)
+        rows.sort(key=lambda row: row.end_at)
+        return rows
+
+    def _slots(self, group: int, tag_ids: Sequence[int]) -> Mask:
+        """Return which slots of a group these tags are; no tags means all."""
+        if not tag_ids:
+            return self.columns[group].measured.copy()
+        mask = np.zeros(len(self.columns[group]), dtype=np.bool_)
+        mask[[s for g, s in (self._where[i] for i in tag_ids if i in self._where) if g == group]] = True
+        return mask
+
+    def state(self) -> dict[str, Any]:
+        """Return what `load` takes."""
+        return {
+            "arrivals": self._arrivals,
+            "unknown": self.unknown,
+            "complete": dict(sorted(self._complete.items())),
+            "lost": self._lost.state(),
+            "builders": [builder.state() for builder in self.builders],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go back to `state`."""
+        self._arrivals, self.unknown, self._complete = state["arrivals"], state["unknown"], dict(state["complete"])
+        self._lost.load(state["lost"])
+        for builder, builder_state in zip(self.builders, state["builders"], strict=True):
+            builder.load(builder_state)

@@ -1,0 +1,354 @@
+"""The rows of one group: samples sorted by source time, closed by the watermark, held where that is allowed.
+
+A row's value of a tag is its last good sample in the row by source time (ties: the later arrival). Without one, the
+last good value is held, provided that no explicitly bad sample, gap, staleness or lost source came after it and
+`hold_s` is not over. Everything else is NaN. A closed row is never opened again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.features.columns import Columns
+from pipelines.features.packed import Counts, Floats, Mask
+from pipelines.features.row import BAD, HELD, MISSING, STALE, Row
+
+PENDING_MAX = 65_536
+"""Samples waiting for a row to close; beyond, the oldest are folded into the open row for good."""
+
+GAPS_MAX = 64
+"""Gaps waiting for rows to pass them; beyond, the two oldest become one that covers both."""
+
+
+@dataclass(slots=True)
+class GapSpan:
+    """A gap as a group sees it."""
+
+    from_at: int
+    until_at: int
+    arrival: int
+    """Number of the last sample that arrived before the gap was told."""
+    slots: Mask
+
+
+class RowBuilder:
+    """Samples of one group to rows. What all groups have in common; when a row ends, subclasses say."""
+
+    _KEPT = ("at", "slot", "arrival", "value", "good")
+
+    def __init__(self, columns: Columns) -> None:
+        n = len(columns)
+        self.columns = columns
+        self.late = np.zeros(n, dtype=np.int64)
+        """Samples a tag that came after their row had closed."""
+        self.closed_until: int | None = None
+        """End of the last closed row, or where the first one begins; None before that is known."""
+        self._chunks: list[tuple[Counts, Counts, Counts, Floats, Mask]] = []
+        self._pending = 0
+        self._gaps: list[GapSpan] = []
+        # The last good sample of each tag, and whether the latest sample of all is a good one.
+        self._value = np.full(n, np.nan)
+        self._at = np.full(n, np.iinfo(np.int64).min // 2)
+        self._arrival = np.zeros(n, dtype=np.int64)
+        self._latest_at = self._at.copy()
+        self._good = np.ones(n, dtype=np.bool_)
+        # Good samples that arrived up to here no longer stand for the present (gap, or staleness told).
+        self._ended = np.zeros(n, dtype=np.int64)
+        self._told_stale = np.zeros(n, dtype=np.bool_)
+        # Since when something should have come: the latest sample, or the end of a gap or of a lost source.
+        self._since = self._at.copy()
+        self._fresh = np.zeros(n, dtype=np.bool_)
+        self._got = np.zeros(n, dtype=np.bool_)
+
+    # ------------------------------------------------------------------ what comes in
+
+    def take(self, slot: Counts, at: Counts, arrival: Counts, value: Floats, good: Mask) -> None:
+        """Keep samples for rows that are still open. All arrays have shape `(n,)`, in the order of arrival."""
+        if self.closed_until is not None and int(at.min()) <= self.closed_until:
+            late = at <= self.closed_until
+            self._take_late(slot[late], at[late], arrival[late], value[late], good[late])
+            on_time = ~late
+            slot, at, arrival = slot[on_time], at[on_time], arrival[on_time]
+            value, good = value[on_time], good[on_time]
+        if len(slot):
+            self._chunks.append((at, slot, arrival, value, good))
+            self._pending += len(slot)
+
+    def _take_late(self, slot: Counts, at: Counts, arrival: Counts, value: Floats, good: Mask) -> None:
+        """Count; and let the newest word of a tag stand for the present.
+
+        After a reconnection a server sends the present value of every tag with the time at which it last changed,
+        which may be long ago. Such a sample changes no closed row, but it may be held from now on.
+        """
+        for k in range(len(slot)):
+            s = int(slot[k])
+            self.late[s] += 1
+            if at[k] >= self._latest_at[s]:
+                self._absorb(slot[k : k + 1], at[k : k + 1], arrival[k : k + 1], value[k : k + 1], good[k : k + 1])
+                self._fresh[s] = self._got[s] = False
+
+    def take_gap(self, from_at: int, until_at: int, arrival: int, slots: Mask) -> None:
+        """Note that samples between the two times are lost."""
+        self._gaps.append(GapSpan(from_at, until_at, arrival, slots))
+        if len(self._gaps) > GAPS_MAX:
+            a, b = self._gaps[:2]
+            merged = GapSpan(
+                min(a.from_at, b.from_at), max(a.until_at, b.until_at), max(a.arrival, b.arrival), a.slots | b.slots
+            )
+            self._gaps[:2] = [merged]
+
+    def take_stale(self, slot: int, arrival: int) -> None:
+        """Note that the collector found a tag stale: nothing that came before is held any more."""
+        self._ended[slot] = max(int(self._ended[slot]), arrival)
+        self._told_stale[slot] = True
+
+    # ------------------------------------------------------------------ what the two kinds of group share
+
+    def _sorted(self) -> tuple[Counts, Counts, Counts, Floats, Mask]:
+        """All pending samples by source time; a stable sort keeps arrivals of one time in order."""
+        chunks = self._chunks
+        if not chunks:
+            return _NOTHING
+        at, slot, arrival, value, good = (
+            chunks[0] if len(chunks) == 1 else tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
+        )
+        order = np.argsort(at, kind="stable")
+        return at[order], slot[order], arrival[order], value[order], good[order]
+
+    def _keep(self, samples: tuple[Counts, Counts, Counts, Floats, Mask], first: int) -> None:
+        rest = len(samples[0]) - first
+        self._chunks = [tuple(column[first:] for column in samples)] if rest else []  # type: ignore[list-item]
+        self._pending = rest
+
+    def _absorb(self, slot: Counts, at: Counts, arrival: Counts, value: Floats, good: Mask) -> None:
+        """Fold samples, oldest first and newer than all before, into the open row.
+
+        Where a slot occurs more than once, numpy's assignment by index keeps the last one.
+        """
+        if not len(slot):
+            return
+        self._fresh[slot] = True
+        self._good[slot] = good
+        self._latest_at[slot] = at
+        self._since[slot] = at
+        self._told_stale[slot[arrival > self._ended[slot]]] = False
+        if not good.all():
+            slot, at, arrival, value = slot[good], at[good], arrival[good], value[good]
+        self._got[slot] = True
+        self._value[slot] = value
+        self._at[slot] = at
+        self._arrival[slot] = arrival
+
+    def _close(self, start_at: int, end_at: int, *, alive: bool) -> Row:
+        """Make the row from what was absorbed."""
+        if self._gaps:
+            self._pass_gaps(end_at)
+        if not alive:
+            np.maximum(self._since, end_at, out=self._since)
+        valid = self._arrival > self._ended
+        usable = self._got & valid
+        if not usable.all():
+            held = ~usable & valid & self._good & (end_at - self._at <= self.columns.hold_us)
+            if not alive:
+                held[:] = False
+            for gap in self._gaps:
+                if gap.from_at < end_at < gap.until_at:
+                    held &= ~gap.slots
+            flags = self._flags(end_at, usable, held, alive=alive)
+            values = np.where(usable | held, self._value, np.nan)
+        else:
+            flags = np.where(self._good, np.uint8(0), np.uint8(BAD))
+            values = self._value.copy()
+        fresh = self._fresh
+        self._fresh = np.zeros_like(fresh)
+        self._got = np.zeros_like(fresh)
+        self._gaps = [gap for gap in self._gaps if gap.until_at > end_at]
+        self.closed_until = end_at
+        if self.columns.derived:
+            self._derive(values, fresh, flags)
+        return Row(self.columns.group.id, self.columns.names, start_at, end_at, values, fresh, flags)
+
+    def _pass_gaps(self, end_at: int) -> None:
+        """End for good what was received before a gap was told and does not reach beyond it."""
+        for gap in self._gaps:
+            if gap.from_at >= end_at:
+                continue
+            before = gap.slots & (self._arrival <= gap.arrival) & (self._at < gap.until_at)
+            self._ended[before] = np.maximum(self._ended[before], gap.arrival)
+            self._since[gap.slots] = np.maximum(self._since[gap.slots], min(gap.until_at, end_at))
+
+    def _flags(self, end_at: int, usable: Mask, held: Mask, *, alive: bool) -> Any:
+        bad = ~self._good
+        none = ~(usable | held)
+        over = none & ~bad & (self._told_stale | (end_at - self._since > self.columns.hold_us))
+        if not alive:
+            over[:] = False
+        flags = np.zeros(len(self.columns), dtype=np.uint8)
+        flags[held] = HELD
+        flags[bad] |= BAD
+        flags[over] |= STALE
+        flags[none & ~bad & ~over] |= MISSING
+        return flags
+
+    def _derive(self, values: Floats, fresh: Mask, flags: Any) -> None:
+        """Compute derived tags; NaN if either source is, and where the result is outside the tag's own range."""
+        for slot, minuend, subtrahend in self.columns.derived:
+            value = values[minuend] - values[subtrahend]
+            fresh[slot] = fresh[minuend] or fresh[subtrahend]
+            flags[slot] = flags[minuend] | flags[subtrahend]
+            if value == value and not self.columns.low[slot] <= value <= self.columns.high[slot]:
+                value, flags[slot] = np.nan, flags[slot] | BAD
+            values[slot] = value
+
+    # ------------------------------------------------------------------ snapshot
+
+    def state(self) -> dict[str, Any]:
+        """Return what `load` takes."""
+        return {
+            "closed_until": self.closed_until,
+            "late": self.late,
+            "pending": dict(zip(self._KEPT, self._sorted(), strict=True)),
+            "gaps": [(g.from_at, g.until_at, g.arrival, g.slots) for g in self._gaps],
+            "arrays": {name: getattr(self, f"_{name}") for name in _ARRAYS},
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go back to `state`."""
+        self.closed_until, self.late = state["closed_until"], state["late"]
+        pending = tuple(state["pending"][name] for name in self._KEPT)
+        self._chunks = [pending] if len(pending[0]) else []
+        self._pending = len(pending[0])
+        self._gaps = [GapSpan(*gap) for gap in state["gaps"]]
+        for name in _ARRAYS:
+            setattr(self, f"_{name}", state["arrays"][name])
+
+
+_ARRAYS = ("value", "at", "arrival", "latest_at", "good", "ended", "told_stale", "since", "fresh", "got")
+_NOTHING = (
+    np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64),
+    np.empty(0, dtype=np.float64), np.empty(0, dtype=np.bool_),
+)  # fmt: skip
+
+
+class GridRows(RowBuilder):
+    """A row every `period_s`, on a grid of agent time that begins at 1970. Rows begin at the first tick."""
+
+    def __init__(self, columns: Columns) -> None:
+        super().__init__(columns)
+        assert columns.group.period_s is not None, "a grid has a period"
+        self._period_us = int(columns.group.period_s * 1e6)
+
+    def close(self, until_at: int, watermark: int, lost: LostSpans) -> list[Row]:
+        """Return the rows that end at or before `until_at`; `watermark` is how far the source is complete."""
+        if self.closed_until is None:
+            self._begin(watermark // self._period_us * self._period_us)
+        assert self.closed_until is not None
+        if self.closed_until + self._period_us > until_at:
+            return []
+        rows, samples, first = [], self._sorted(), 0
+        at, slot, arrival, value, good = samples
+        while (end_at := self.closed_until + self._period_us) <= until_at:
+            last = int(at.searchsorted(end_at, side="right"))
+            cut = slice(first, last)
+            self._absorb(slot[cut], at[cut], arrival[cut], value[cut], good[cut])
+            rows.append(self._close(self.closed_until, end_at, alive=not lost.covers(end_at)))
+            first = last
+        self._keep(samples, first)
+        return rows
+
+    def _begin(self, at_us: int) -> None:
+        """Let what came before the first row stand, without making rows of it."""
+        samples = self._sorted()
+        at, slot, arrival, value, good = samples
+        last = int(at.searchsorted(at_us, side="right"))
+        self._absorb(slot[:last], at[:last], arrival[:last], value[:last], good[:last])
+        self._keep(samples, last)
+        self._fresh[:] = self._got[:] = False
+        self._since[:] = np.maximum(self._since, at_us)
+        self.closed_until = at_us
+
+
+class TriggerRows(RowBuilder):
+    """A row per change of the trigger tag, with what lies between the change before and this one."""
+
+    def __init__(self, columns: Columns) -> None:
+        super().__init__(columns)
+        self._slot = columns.names.index(columns.group.trigger or "")
+        self._count = np.nan
+        """The trigger's last good value; NaN before the first."""
+
+    def close(self, until_at: int, watermark: int, lost: LostSpans) -> list[Row]:
+        """Return the rows whose trigger changed at or before `until_at`."""
+        if not self._pending:
+            return []
+        samples = self._sorted()
+        at, slot, arrival, value, good = samples
+        rows, first = [], 0
+        for k in np.flatnonzero((slot == self._slot) & good & (at <= until_at)).tolist():
+            if value[k] == self._count:
+                continue
+            last = int(at.searchsorted(at[k], side="right"))
+            cut = slice(first, max(first, last))
+            self._absorb(slot[cut], at[cut], arrival[cut], value[cut], good[cut])
+            first = max(first, last)
+            self._count = float(value[k])
+            end_at = int(at[k])
+            if self.closed_until is None:
+                self._begin(end_at)
+            elif end_at > self.closed_until:
+                rows.append(self._close(self.closed_until, end_at, alive=not lost.covers(end_at)))
+        if len(at) - first > PENDING_MAX:
+            last = max(first, int(at.searchsorted(until_at, side="right")))
+            self._absorb(slot[first:last], at[first:last], arrival[first:last], value[first:last], good[first:last])
+            first = last
+        if first:
+            self._keep(samples, first)
+        else:
+            self._chunks = [samples]
+        return rows
+
+    def _begin(self, at_us: int) -> None:
+        self._fresh[:] = self._got[:] = False
+        self._since[:] = np.maximum(self._since, at_us)
+        self.closed_until = at_us
+
+    def state(self) -> dict[str, Any]:
+        """Return what `load` takes."""
+        return {**super().state(), "count": self._count}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go back to `state`."""
+        super().load(state)
+        self._count = state["count"]
+
+
+class LostSpans:
+    """When the source was lost, on the axis of what it said to be complete."""
+
+    SPANS_MAX = 64
+
+    def __init__(self) -> None:
+        self._spans: list[list[int]] = []
+
+    def take(self, from_at: int, until_at: int) -> None:
+        """Add a span `(from_at, until_at]`; one that continues the last extends it."""
+        if self._spans and from_at <= self._spans[-1][1]:
+            self._spans[-1][1] = max(self._spans[-1][1], until_at)
+        else:
+            self._spans.append([from_at, until_at])
+            del self._spans[: -self.SPANS_MAX]
+
+    def covers(self, at: int) -> bool:
+        """Tell whether the source was lost at this time."""
+        return bool(self._spans) and any(low < at <= high for low, high in self._spans)
+
+    def state(self) -> list[list[int]]:
+        """Return what `load` takes."""
+        return [list(span) for span in self._spans]
+
+    def load(self, state: list[list[int]]) -> None:
+        """Go back to `state`."""
+        self._spans = [list(span) for span in state]
