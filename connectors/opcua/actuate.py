@@ -174,8 +174,7 @@ class OpcUaRobot:
         if isinstance(station.heartbeat, str) or station.heartbeat_type is None:
             raise ConnectionFault(f"agent_heartbeat_node {self._cell.agent_heartbeat_node!r}: {station.heartbeat}")
         self._beats += 1
-        # No StatusCode and no times: S7 and others answer BadWriteNotSupported to anything but a bare value.
-        value = ua.DataValue(_count(self._beats, station.heartbeat_type), None)
+        value = _beat(self._beats, station.heartbeat_type)
         (status,) = await ask(station.link.client.uaclient.session.write_attributes([station.heartbeat], [value]))
         if not status.is_good():
             raise ConnectionFault(
@@ -262,9 +261,12 @@ def _outcome(results: Sequence[ua.CallMethodResult], name: str, waited_s: float)
             return Unknown(waited_s, f"{name} answered {other!r}, not (State 1..5, Code, Detail)")
 
 
-def _count(beats: int, kind: ua.VariantType) -> ua.Variant:
+def _beat(beats: int, kind: ua.VariantType) -> ua.DataValue:
     if kind is ua.VariantType.Boolean:
-        return ua.Variant(beats % 2 == 1, kind)
-    if kind in _OTHER_BEATS:
-        return ua.Variant(float(beats % _FLOAT_BEATS), kind)
-    return ua.Variant(beats % _WHOLE[kind], kind)
+        count: bool | float = beats % 2 == 1
+    elif kind in _OTHER_BEATS:
+        count = float(beats % _FLOAT_BEATS)
+    else:
+        count = beats % _WHOLE[kind]
+    # No StatusCode and no times: S7 and others answer BadWriteNotSupported to anything but a bare value.
+    return ua.DataValue(ua.Variant(count, kind), None)
