@@ -430,7 +430,8 @@ Concluded = (
 AnyFact = External | Detected | Concluded
 """External came from outside; Detected follows from the kept input; Concluded follows from `agent.step`."""
 
-DERIVED_TYPES = (*Detected.__args__, *Concluded.__args__)
+DERIVED_NAMES = frozenset(str(t.__struct_config__.tag) for t in (*Detected.__args__, *Concluded.__args__))
+"""Names of the facts that replay must come to by itself."""
 
 _DECODER = msgspec.json.Decoder(AnyFact)
 _ENCODER = msgspec.json.Encoder(order="deterministic")
@@ -439,11 +440,6 @@ _ENCODER = msgspec.json.Encoder(order="deterministic")
 def type_name(fact: AnyFact) -> str:
     """Return the fact's name in the data, e.g. `anomaly.detected/1`."""
     return str(fact.__struct_config__.tag)
-
-
-def is_derived(fact: AnyFact) -> bool:
-    """Tell whether replay must come to this fact by itself."""
-    return isinstance(fact, DERIVED_TYPES)
 
 
 def encode(fact: AnyFact) -> bytes:
