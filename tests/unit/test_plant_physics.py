@@ -65,7 +65,7 @@ NOISE = {
     "cycle_time_s": 0.004,
 }  # fmt: skip
 AMBIGUOUS = {("heavier_part", "lift_current_a")}
-"""The RMS rises by the weight and falls when the part is lost: it says nothing here, which is why the peak is latched."""
+"""The RMS rises by the weight and falls when the part is lost: it says nothing, which is why the peak is latched."""
 
 
 @pytest.mark.parametrize("fault", PLANT_FAULTS)
