@@ -20,6 +20,8 @@ from schemas.records import Recorded
 from schemas.samples import SAMPLE_DTYPES, Control, Gap, Kept, LineEvent, SampleBatch, Tick
 
 NOW_US = 1_700_000_000_000_000
+HOUSE = Path(__file__).parents[1]
+"""Where child processes find the packages."""
 CELL = "plant/hall/line/cell1"
 
 

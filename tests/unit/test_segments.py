@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
 import subprocess
@@ -19,7 +18,7 @@ from connectors.eventlog.frames import file_header
 from connectors.eventlog.segments import SegmentWriter, read_kept, segment_starts
 from schemas.errors import LogCorrupt, LogError, LogHalted
 from schemas.samples import Kept
-from tests.eventlog_support import CELL, file_size_limit, inputs, same_input
+from tests.eventlog_support import CELL, HOUSE, file_size_limit, inputs, same_input
 
 
 @contextmanager
@@ -244,7 +243,7 @@ for one in inputs(2_000):
 
 @pytest.mark.parametrize("lines_n", [1, 50, 333])
 def test_what_was_appended_survives_kill_minus_9(tmp_path: Path, lines_n: int) -> None:
-    child = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE, cwd=os.getcwd())
+    child = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE, cwd=HOUSE)
     assert child.stdout is not None
     with child.stdout:
         said = [int(child.stdout.readline()) for _ in range(lines_n)]
