@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from pipelines.detectors.baseline import Baseline
-from pipelines.features.columns import Columns
 from pipelines.features.packed import Counts, Floats, Mask
 from pipelines.features.row import Row
 from schemas.anomalies import Severity

@@ -74,6 +74,7 @@ class Watch:
                 context.blocked = shelved | self._unbelievable(name) if self._any_open() else shelved
             elif not believed:
                 context.blocked, believed = self._blocked(shelved), True
+                self._spread_to_derived(doubtful)
             for signal in detector.update(row, context):
                 judgement.signals.append((name, signal))
                 if detector.family == "data":
@@ -98,9 +99,13 @@ class Watch:
         if not self._any_open():
             return shelved
         bad = self._unbelievable()
-        for slot, minuend, subtrahend in self.columns.derived:
-            bad[slot] |= bad[minuend] | bad[subtrahend]
+        self._spread_to_derived(bad)
         return shelved | bad
+
+    def _spread_to_derived(self, mask: Mask) -> None:
+        """What holds of a source holds of what is computed from it."""
+        for slot, minuend, subtrahend in self.columns.derived:
+            mask[slot] |= mask[minuend] | mask[subtrahend]
 
     def _learn(self, row: Row, usable: Mask, judgement: Judgement) -> None:
         for slots, block in self._warm_up.take(row.end_at, row.values, usable):
