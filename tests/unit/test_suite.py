@@ -110,6 +110,13 @@ def test_value_that_repeats_is_stuck_and_neither_shift_nor_anything_else():
     assert cleared(feeder.cycles(2)) == ["normal"]
 
 
+def test_stuck_value_is_in_no_bucket_so_that_nobody_acts_on_it():
+    feeder = learnt()
+    (fact,) = [f for f in feeder.cycles(20, torque=30.0) if isinstance(f, AnomalyDetected)]
+    (torque,) = [t for t in fact.evidence.tags if t.tag == "torque_n"]
+    assert (torque.bucket, torque.z, torque.value) == ("unknown", None, 30.0)
+
+
 def test_stuck_source_silences_the_tag_derived_from_it():
     feeder = learnt()
     assert opened(feeder.cycles(20, force=18.0)) == [("stuck", "force_n")]
