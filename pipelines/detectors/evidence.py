@@ -62,7 +62,7 @@ def _worst(watch: Watch) -> list[Ranked]:
 
 
 def _describe(watch: Watch, slot: int, *, distrusted: bool) -> Ranked:
-    """Return a tag's rank, higher is worse, and its evidence. Bad data is in no bucket: it says nothing of the plant."""
+    """Return a tag's rank, higher is worse, and its evidence. Bad data is in no bucket: it tells nothing."""
     tag = watch.columns.tags[slot]
     value = float(watch.row.values[slot]) if watch.row is not None else float("nan")
     z = float("nan") if distrusted else float(watch.z[slot])
