@@ -50,6 +50,8 @@ class CellState:
     """Of the plans in work, and those that something is still owed to."""
     requests: Mapping[str, OperatorRequested] = field(default_factory=_empty)
     """Requests for an action that wait for a snapshot."""
+    rebaselines: Mapping[str, OperatorRequested] = field(default_factory=_empty)
+    """Requests of which the detectors have not heard yet."""
     seen_requests: tuple[str, ...] = ()
     notifications: Mapping[str, Notice] = field(default_factory=_empty)
     history: tuple[Sent, ...] = ()
@@ -266,12 +268,15 @@ def _plan(
 
 def _request(state: CellState, fact: facts.OperatorRequested | facts.RequestRefused) -> CellState:
     if isinstance(fact, facts.RequestRefused):
-        return replace(state, requests=_without(state.requests, fact.request_id))
+        rebaselines = _without(state.rebaselines, fact.request_id)
+        return replace(state, requests=_without(state.requests, fact.request_id), rebaselines=rebaselines)
     if fact.request_id in state.seen_requests:
         return state
     state = replace(state, seen_requests=(*state.seen_requests, fact.request_id)[-REQUESTS_REMEMBERED:])
     if fact.kind in ("request", "hold"):
         return replace(state, requests={**state.requests, fact.request_id: fact})
+    if fact.kind == "rebaseline":
+        return replace(state, rebaselines={**state.rebaselines, fact.request_id: fact})
     return state
 
 
@@ -302,7 +307,9 @@ def _command(state: CellState, fact: CommandFact) -> CellState:
         state = replace(state, known={**state.known, **seen})
     if isinstance(fact, facts.SnapshotTaken):
         return state
-    command_id = fact.command.command_id if isinstance(fact, facts.CommandIntended) else fact.command_id
+    if isinstance(fact, facts.TagsRebaselined):
+        state = replace(state, rebaselines=_without(state.rebaselines, fact.cause_id))
+    command_id = _subject(fact)
     progress = state.commands.get(command_id)
     if progress is None:
         return state
@@ -313,6 +320,18 @@ def _command(state: CellState, fact: CommandFact) -> CellState:
     if not owed and not moved.moves and moved.phase != "unresolved":
         return replace(state, commands=_without(state.commands, command_id))
     return replace(state, commands={**state.commands, command_id: moved})
+
+
+def _subject(fact: CommandFact) -> str:
+    match fact:
+        case facts.CommandIntended():
+            return fact.command.command_id
+        case facts.TagsRebaselined():
+            return fact.cause_id
+        case facts.SnapshotTaken():
+            return fact.subject_id
+        case _:
+            return fact.command_id
 
 
 def _moved(progress: CommandProgress, fact: CommandFact) -> CommandProgress:

@@ -57,9 +57,9 @@ class ReadBack:
 
 @dataclass(frozen=True, slots=True)
 class Rebaseline:
-    """Tell the detectors which tags the command moved for good."""
+    """Tell the detectors which tags a command or a person moved for good."""
 
-    command_id: str
+    cause_id: str
     tags: tuple[str, ...]
     settle_s: float
 
@@ -102,6 +102,9 @@ def outstanding(state: CellState, policy: Policy) -> dict[str, Effect]:
         _wake(wishes, "deadline", ask.request.request_id, ask.deadline_at)
     for request in state.requests.values():
         wishes[f"snapshot|{request.request_id}|0"] = TakeSnapshot(request.request_id, request.target, 0)
+    for request in state.rebaselines.values():
+        tags = tuple(request.target.split(",")) if request.target else ()
+        wishes[f"rebaseline|{request.request_id}"] = Rebaseline(request.request_id, tags, 0.0)
     for progress in state.commands.values():
         _command(wishes, state, progress.command.command_id, policy)
     for note in state.notifications.values():

@@ -23,6 +23,8 @@ def on_request(turn: Turn, fact: OperatorRequested) -> None:
             _switch(turn, fact, on=fact.kind == "on")
         case "resolve":
             _resolve(turn, fact)
+        case "rebaseline":
+            _check_tags(turn, fact)
         case "note":
             pass  # the request itself is the note
 
@@ -77,6 +79,13 @@ def _check_request(turn: Turn, fact: OperatorRequested) -> None:
     elif turn.rules.catalogue.action(name) is None:
         known = ", ".join(a.name for a in turn.rules.catalogue.actions)
         _refuse(turn, fact, "scope", f"{name!r} is not in the catalogue; there are {known}")
+
+
+def _check_tags(turn: Turn, fact: OperatorRequested) -> None:
+    known = {tag.name for tag in turn.rules.cell.tags}
+    unknown = sorted(set(fact.target.split(",")) - known) if fact.target else []
+    if unknown:
+        _refuse(turn, fact, "scope", f"plant.toml has no tag {', '.join(unknown)}")
 
 
 def _switch(turn: Turn, fact: OperatorRequested, *, on: bool) -> None:
