@@ -129,11 +129,12 @@ class OpcUaRobot:
         Returns:
             NotSent only if it certainly did not leave. Unknown if there is no answer: the robot may have acted.
         """
-        if list(command.args) != list(command.from_values):
+        if command.args.keys() != command.from_values.keys():
             return NotSent(f"args {list(command.args)} and from_values {list(command.from_values)} differ in names")
-        numbers = [*command.args.values(), *command.from_values.values()]
-        if not all(math.isfinite(number) for number in numbers):
-            return NotSent(f"not all of args and from_values are numbers: {numbers}")
+        asked = [float(number) for number in command.args.values()]
+        before = [float(command.from_values[name]) for name in command.args]
+        if not all(math.isfinite(number) for number in asked + before):
+            return NotSent(f"not all of args {asked} and from_values {before} are numbers")
         ttl_ms = round(ttl_s * 1000)
         if not 1 <= ttl_ms <= 0xFFFFFFFF:
             return NotSent(f"ttl_s {ttl_s} is outside 0.001..4294967 s")
@@ -142,8 +143,8 @@ class OpcUaRobot:
             ua.Variant(epoch, ua.VariantType.Int64),
             ua.Variant(command_sha256, ua.VariantType.String),
             ua.Variant(command.verb, ua.VariantType.String),
-            ua.Variant([float(n) for n in command.args.values()], ua.VariantType.Double, is_array=True),
-            ua.Variant([float(n) for n in command.from_values.values()], ua.VariantType.Double, is_array=True),
+            ua.Variant(asked, ua.VariantType.Double, is_array=True),
+            ua.Variant(before, ua.VariantType.Double, is_array=True),
             ua.Variant(ttl_ms, ua.VariantType.UInt32),
         ]
         return await self._call("Execute", arguments, timeout_s)

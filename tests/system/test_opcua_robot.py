@@ -28,7 +28,7 @@ COMMAND = Command(
     action="set_force",
     verb="SetForce",
     args={"b_n": 30.0, "a_n": 2.5},
-    from_values={"b_n": 20.0, "a_n": 1.5},
+    from_values={"a_n": 1.5, "b_n": 20.0},
     origin="plan",
 )
 

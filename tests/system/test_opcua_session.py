@@ -15,7 +15,7 @@ from connectors.opcua.checks import check_server
 from connectors.opcua.session import AccessRefused, keep_session, open_session
 from schemas.errors import ConnectionFault
 from schemas.settings import OpcUaSettings
-from tests.opcua_collecting import Stage, collecting, run, secure_settings, settings, trust_each_other
+from tests.opcua_collecting import Collected, Stage, collecting, run, secure_settings, settings, trust_each_other
 from tests.opcua_plc import APPLICATION_URI, DOUBLE, Plc, broken_tag, cell, free_port
 
 
@@ -224,3 +224,35 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(stage, folder):
 class _Late(SystemClock):
     def now_us(self) -> int:
         return super().now_us() - 3_600_000_000
+
+
+def test_stopping_in_the_middle_of_an_attempt_stops():
+    """A cancellation that meets the very turn in which a connection is refused was lost in the library, and it went on for ever."""
+
+    async def scenario():
+        connection = settings(f"opc.tcp://127.0.0.1:{free_port()}/", backoff_s=1e-6, backoff_s_max=1e-6)
+        rng = np.random.default_rng(1)
+        for turns in range(60):
+            task = asyncio.create_task(keep_session(connection, None, None, rng=rng, on_fault=lambda _: None))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task], timeout=2.0)
+            assert task.cancelled(), turns
+
+    run(scenario)
+
+
+def test_stopping_while_a_session_opens_or_closes_stops():
+    async def scenario(plc):
+        for n in range(8):
+            got = Collected(cell(), settings(plc.url))
+            task = asyncio.create_task(got.collector.run(got.sink))
+            await asyncio.sleep(0.03 * n)
+            task.cancel()
+            await asyncio.wait([task], timeout=5.0)
+            assert task.cancelled(), n
+
+    in_clear = Stage(Plc(free_port()))
+    in_clear.play(scenario)
+    in_clear.close()
