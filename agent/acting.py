@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agent import planning
-from agent.guard.check import ATTEMPTS_MAX, check
-from agent.guard.question import Question, Snapshot
+from agent.guard.check import check
+from agent.guard.question import ATTEMPTS_MAX, Question, Snapshot
 from agent.incident import CommandProgress, PlanProgress
 from agent.turn import Turn
 from schemas import facts

@@ -1,4 +1,4 @@
-"""Names of wake-ups: what for, whom, and when. They are data in the log, so that a name of no known form is nobody's."""
+"""Names of wake-ups: what for, whom, and when. They are in the log: a name of no known form is nobody's."""
 
 from __future__ import annotations
 

@@ -14,9 +14,6 @@ from agent.guard.question import Question
 from schemas.commands import Verdict
 from schemas.facts import GuardJudged
 
-ATTEMPTS_MAX = 2
-"""Sends of one command: the second only after the robot said, behind the fence, that it never saw the first."""
-
 RULES: tuple[Callable[[Question], Verdict], ...] = (
     interlocks.scope,
     interlocks.mode,
