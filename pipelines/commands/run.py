@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -83,10 +84,10 @@ def doctor(config: Config = HERE) -> None:
     from pipelines.runner import clock_of
 
     configuration = load(config)
-    table = Table(title="doctor", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", "check", "found", "remedy"):
         table.add_column(column, overflow="fold")
-    table.add_row("ok", "configuration", f"{len(configuration.plant.cells)} cells, all files agree", "")
+    table.add_row("ok", "configuration", f"all files agree; {len(configuration.plant.cells)} cell(s)", "")
     failed = False
     for each in configuration.plant.cells:
         checks = asyncio.run(check_server(each, configuration.settings.opcua, clock_of(configuration.settings)))
