@@ -47,8 +47,8 @@ FILES: Files = (
         "policy.toml",
         policy,
         (policy.Policy, policy.ActionPolicy, policy.ArgumentLimit),
-        "What the site lets the agent do. It only narrows: a range beyond the catalogue's, or `auto` for an action that "
-        "is not class B, is refused at load.",
+        "What the site lets the agent do. It only narrows: a range beyond the catalogue's, or `auto` for an action "
+        "that is not class B, is refused at load.",
     ),
     (
         "playbook.toml",

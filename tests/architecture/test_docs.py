@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FACTS = [str(kind.__struct_config__.tag) for union in (facts.External, facts.Detected, facts.Concluded)
          for kind in get_args(union)]  # fmt: skip
-COMMON_WORDS = frozenset("if not of the it that to is no".split())
+COMMON_WORDS = frozenset(["if", "not", "of", "the", "it", "that", "to", "is", "no"])
 
 
 def page(name: str) -> str:
