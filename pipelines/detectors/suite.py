@@ -28,7 +28,7 @@ from schemas.line import state_name
 from schemas.plant import Cell
 from schemas.samples import Control, Gap, Kept, LineEvent, SampleBatch, Tick
 
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
 """Raise it with every change of what a snapshot holds."""
 
 
@@ -151,7 +151,11 @@ class Suite:
             value = float(row.values[slot])
             if value == value:
                 self._setpoints[name] = value
-        judgement = watch.judge(row, executing=self._states.executing(row.start_at, row.end_at))
+        judgement = watch.judge(
+            row,
+            executing=self._states.executing(row.start_at, row.end_at),
+            stopped_until=self._states.stopped_until(row.end_at),
+        )
         for detector, signal in judgement.signals:
             self._signal(at, (g, signal.slot, detector), signal, row, fed)
         if self.episodes.open:
