@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.cell import CellState
+from agent.wakes import name_wake
 from schemas.commands import Command
 from schemas.plans import ReasonerRequest
 from schemas.policy import Policy
@@ -57,9 +58,9 @@ class ReadBack:
 
 @dataclass(frozen=True, slots=True)
 class Rebaseline:
-    """Tell the detectors which tags the command moved for good."""
+    """Tell the detectors which tags a command or a person moved for good."""
 
-    command_id: str
+    cause_id: str
     tags: tuple[str, ...]
     settle_s: float
 
@@ -102,6 +103,9 @@ def outstanding(state: CellState, policy: Policy) -> dict[str, Effect]:
         _wake(wishes, "deadline", ask.request.request_id, ask.deadline_at)
     for request in state.requests.values():
         wishes[f"snapshot|{request.request_id}|0"] = TakeSnapshot(request.request_id, request.target, 0)
+    for request in state.rebaselines.values():
+        tags = tuple(request.target.split(",")) if request.target else ()
+        wishes[f"rebaseline|{request.request_id}"] = Rebaseline(request.request_id, tags, 0.0)
     for progress in state.commands.values():
         _command(wishes, state, progress.command.command_id, policy)
     for note in state.notifications.values():
@@ -113,7 +117,7 @@ def outstanding(state: CellState, policy: Policy) -> dict[str, Effect]:
 
 
 def _wake(wishes: dict[str, Effect], kind: str, subject: str, at: int) -> None:
-    wake_id = f"{kind}|{subject}|{at}"
+    wake_id = name_wake(kind, subject, at)
     wishes[f"wake|{wake_id}"] = WakeAt(wake_id, at)
 
 

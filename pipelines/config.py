@@ -71,7 +71,7 @@ def load(folder: Path) -> Configuration:
     files = {name: _read(folder / name) for name in FILES}
     configuration = Configuration(
         folder=folder,
-        settings=parse("jidoka.toml", files, Settings),
+        settings=_resolved(parse("jidoka.toml", files, Settings), folder),
         plant=parse("plant.toml", files, Plant),
         catalogue=parse("catalogue.toml", files, Catalogue),
         policy=parse("policy.toml", files, Policy),
@@ -80,6 +80,19 @@ def load(folder: Path) -> Configuration:
     )
     cross_check(configuration.plant, configuration.catalogue, configuration.policy, configuration.playbook)
     return configuration
+
+
+def _resolved(settings: Settings, folder: Path) -> Settings:
+    """Return the settings with every path absolute: the data folder from here, the others from the data folder."""
+    data = (folder / settings.data).resolve()
+    opcua = settings.opcua
+    users = {
+        role: user.model_copy(update={"password_file": str(data / user.password_file)})
+        for role, user in (("collector", opcua.collector), ("actuator", opcua.actuator))
+        if user is not None
+    }
+    located = opcua.model_copy(update={"certificates": str(data / opcua.certificates), **users})
+    return settings.model_copy(update={"data": str(data), "opcua": located})
 
 
 def rulebooks(files: Mapping[str, bytes]) -> dict[str, Rulebook]:

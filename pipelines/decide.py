@@ -31,6 +31,10 @@ INPUT = "input"
 """Name of the cell's one input among the store's positions."""
 
 
+WATCH, AGENT = "watch", "agent"
+"""Sources of input within the process; everybody else is the plant."""
+
+
 class Fulfiller(Protocol):
     """Makes wishes come true and brings the results back as facts."""
 
@@ -91,7 +95,9 @@ class CellService:
         self.listeners: list[Callable[[Sequence[AnyFact]], None]] = []
         """Called with the facts of each append once they are durable."""
         self.last_input_us = 0
-        """Agent time of the last input."""
+        """Agent time of the last input that was decided upon."""
+        self.last_heard_us = 0
+        """Agent time of the last input from the cell's own source."""
 
     @property
     def state(self) -> CellState:
@@ -157,11 +163,13 @@ class CellService:
             await self._write(self.derivation.feed_fact(message), keeper.position, start=True)
             return
         kept = Kept(keeper.position + 1, self._clock.now_us(), message)
-        self.last_input_us = kept.at_us
         due = keeper.append(kept)
+        if message.source not in (WATCH, AGENT):
+            self.last_heard_us = kept.at_us
         if isinstance(message, Tick):
             keeper.sync()
         await self._write(self.derivation.feed_input(kept), kept.position, start=True)
+        self.last_input_us = kept.at_us
         if due:
             await self._rotate()
 

@@ -90,7 +90,7 @@ class Derivation:
         if not (isinstance(control, Control) and control.kind == "rebaseline"):
             return []
         names = tuple(self._tag_names[tag] for tag in control.tags)
-        return [TagsRebaselined(at=kept.at_us, command_id=control.text, tags=names)]
+        return [TagsRebaselined(at=kept.at_us, cause_id=control.text, tags=names)]
 
     def snapshot(self) -> bytes:
         """Return the memory that the log does not hold."""

@@ -19,6 +19,7 @@ from agent.guard.interlocks import snapshot_tags
 from agent.guard.question import Rulebook
 from agent.ports import Clock, Notifier, Reasoner, Robot
 from pipelines.advising import Advisor
+from pipelines.decide import AGENT
 from schemas.catalogue import Action
 from schemas.commands import Command, Reading
 from schemas.errors import ConnectionFault
@@ -197,13 +198,13 @@ class Executor(Advisor):
         self._controls += 1
         await self._service.put(
             Control(
-                source="agent",
+                source=AGENT,
                 epoch=self._service.epoch,
                 seq=self._controls,
                 kind="rebaseline",
-                tags=tuple(ids[name] for name in effect.tags),
+                tags=tuple(ids[name] for name in effect.tags or tuple(ids)),
                 settle_s=effect.settle_s,
-                text=effect.command_id,
+                text=effect.cause_id,
             )
         )
 

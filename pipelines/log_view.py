@@ -64,7 +64,7 @@ def summary(fact: AnyFact) -> str:
         case facts.AnomalyCleared():
             return f"{fact.episode_id[:8]} {fact.reason}"
         case facts.TagsRebaselined():
-            return f"{', '.join(fact.tags)} by command {fact.command_id[:8]}"
+            return f"{', '.join(fact.tags)} by {fact.cause_id[:8]}"
         case facts.EffectVerified():
             return f"{fact.command_id[:8]} shown by {fact.rows} rows, worst {fact.worst:g}"
         case facts.EffectAbsent():

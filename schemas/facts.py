@@ -137,9 +137,10 @@ class AnomalyCleared(Fact, frozen=True, kw_only=True, tag="anomaly.cleared/1"):
 
 
 class TagsRebaselined(Fact, frozen=True, kw_only=True, tag="tags.rebaselined/1"):
-    """The detectors were told that a command moved these tags for good."""
+    """The detectors were told that these tags moved for good."""
 
-    command_id: str
+    cause_id: str
+    """The command or the person's request that moved them."""
     tags: tuple[str, ...]
 
 
@@ -218,9 +219,10 @@ class OperatorRequested(Fact, frozen=True, kw_only=True, tag="operator.requested
 
     request_id: str
     who: str
-    kind: Literal["approve", "deny", "request", "hold", "off", "on", "resolve", "note"]
+    kind: Literal["approve", "deny", "request", "hold", "off", "on", "resolve", "rebaseline", "note"]
     target: str = ""
-    """approve, deny, resolve: a command id; request: an action; note: anything."""
+    """approve, deny, resolve: a command id; request: an action; rebaseline: tags, comma between, empty for all; note:
+    anything."""
     command_sha256: str = ""
     """approve: the hash of what the person saw."""
     args: dict[str, float] = {}
@@ -428,7 +430,8 @@ Concluded = (
 AnyFact = External | Detected | Concluded
 """External came from outside; Detected follows from the kept input; Concluded follows from `agent.step`."""
 
-DERIVED_TYPES = (*Detected.__args__, *Concluded.__args__)
+DERIVED_NAMES = frozenset(str(t.__struct_config__.tag) for t in (*Detected.__args__, *Concluded.__args__))
+"""Names of the facts that replay must come to by itself."""
 
 _DECODER = msgspec.json.Decoder(AnyFact)
 _ENCODER = msgspec.json.Encoder(order="deterministic")
@@ -437,11 +440,6 @@ _ENCODER = msgspec.json.Encoder(order="deterministic")
 def type_name(fact: AnyFact) -> str:
     """Return the fact's name in the data, e.g. `anomaly.detected/1`."""
     return str(fact.__struct_config__.tag)
-
-
-def is_derived(fact: AnyFact) -> bool:
-    """Tell whether replay must come to this fact by itself."""
-    return isinstance(fact, DERIVED_TYPES)
 
 
 def encode(fact: AnyFact) -> bytes:

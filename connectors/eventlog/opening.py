@@ -18,13 +18,13 @@ from connectors.eventlog.chain import genesis, head_text, parse_head, sign, sign
 from connectors.eventlog.headfile import HEAD_FILE, HeadFile, HeadsFound, read_heads
 from connectors.eventlog.keys import KEY_FILE, load_key, make_keys
 from connectors.eventlog.tables import (
-    COLUMNS,
     DB_FILE,
     check_format,
     connect_writer,
     create_tables,
     is_empty,
     named,
+    raw_rows,
     read_log_id,
 )
 from connectors.eventlog.walk import Walk
@@ -161,7 +161,7 @@ def _check_tail(db: sqlite3.Connection, log_id: str, own: SignedHead, beside: Si
     walk = Walk(start, chain_at(db, log_id, start), versions=None)
     # At and after the file's head, what the walk computes must agree with both signatures.
     for head in (beside, own):
-        rows = _raw_rows(db, walk.position, head.position)
+        rows = raw_rows(db, walk.position, head.position)
         broken = walk.along(rows)
         if broken is not None:
             raise LogCorrupt(broken.position, "edited", f"the record's {broken.misfit} does not fit: {_REMEDY}")
@@ -175,10 +175,3 @@ def chain_at(db: sqlite3.Connection, log_id: str, position: int) -> bytes:
         return genesis(log_id)
     row = db.execute("SELECT chain FROM events WHERE position = ?", (position,)).fetchone()
     return bytes(row[0]) if row is not None else b""
-
-
-def _raw_rows(db: sqlite3.Connection, after: int, to: int) -> sqlite3.Cursor:
-    as_bytes = ", ".join(f"CAST({c} AS BLOB)" if c in ("cell", "type", "inputs") else c for c in COLUMNS.split(", "))
-    return db.execute(
-        f"SELECT {as_bytes} FROM events WHERE position > ? AND position <= ? ORDER BY position", (after, to)
-    )

@@ -49,6 +49,7 @@ CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), text BLOB NOT NULL) ST
 """
 
 COLUMNS = "position, cell, version, type, recorded_at, inputs, data, chain"
+_RAW = ", ".join(f"CAST({c} AS BLOB)" if c in ("cell", "type", "inputs") else c for c in COLUMNS.split(", "))
 
 _INPUTS = msgspec.json.Decoder(dict[str, int])
 Row = tuple[int, str, int, str, int, str, bytes, bytes]
@@ -141,6 +142,12 @@ def read_log_id(db: sqlite3.Connection) -> str:
     if row is None:
         raise LogCorrupt(0, "not_a_log", "the log's id is gone from its database: restore it from a backup")
     return str(row[0])
+
+
+def raw_rows(db: sqlite3.Connection, after: int, to: int, rows_max: int = -1) -> sqlite3.Cursor:
+    """Select the events after one position up to another, text as its stored bytes, in order; -1: without a bound."""
+    query = f"SELECT {_RAW} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
+    return db.execute(query, (after, to, rows_max))
 
 
 _OF_THE_DISK = {

@@ -156,7 +156,8 @@ class LogWriter:
         with contextlib.suppress(sqlite3.Error, OSError):
             if not self.halted:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                self._sync_head()
+                if self._head_dirty:
+                    self._sync_head()
         self._db.close()
         self._head_file.close()
 

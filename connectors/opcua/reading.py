@@ -84,9 +84,30 @@ async def resolve(client: Client, addresses: Sequence[NodeAddress]) -> list[ua.N
                 path = browse_path(address, namespaces)
                 if path is not None:
                     paths.append((index, path))
-    nodes = await _translate(client, [path for _, path in paths])
+    nodes = await find(client, [path for _, path in paths])
     for (index, _), node in zip(paths, nodes, strict=True):
         found[index] = node
+    return found
+
+
+async def find(client: Client, paths: Sequence[ua.BrowsePath]) -> list[ua.NodeId | str]:
+    """Follow browse paths.
+
+    Returns:
+        For each its node, or the name of the status that says why there is none.
+
+    Raises:
+        ConnectionFault: the server did not answer.
+    """
+    found: list[ua.NodeId | str] = []
+    for start in range(0, len(paths), NODES_PER_REQUEST_MAX):
+        part = list(paths[start : start + NODES_PER_REQUEST_MAX])
+        for result in await ask(client.uaclient.session.translate_browsepaths_to_nodeids(part)):
+            if result.StatusCode.is_good() and result.Targets:
+                target = result.Targets[0].TargetId
+                found.append(ua.NodeId(target.Identifier, target.NamespaceIndex))
+            else:
+                found.append(status_name(result.StatusCode.value) if result.StatusCode.is_bad() else "BadNoMatch")
     return found
 
 
@@ -120,13 +141,15 @@ async def inspect(client: Client, cell: Cell, tags: Sequence[Tag]) -> Inspection
     return Inspection(nodes, tuple(problems), tuple(writable))
 
 
-async def read_values(client: Client, nodes: Sequence[ua.NodeId]) -> list[ua.DataValue]:
-    """Read values with both times, none older than now.
+async def read_values(
+    client: Client, nodes: Sequence[ua.NodeId], *, attribute: ua.AttributeIds = ua.AttributeIds.Value
+) -> list[ua.DataValue]:
+    """Read one attribute of each, values with both times and none older than now.
 
     Raises:
         ConnectionFault: the server did not answer.
     """
-    return await _read(client, [(node, ua.AttributeIds.Value) for node in nodes])
+    return await _read(client, [(node, attribute) for node in nodes])
 
 
 async def snapshot(
@@ -241,7 +264,7 @@ async def _facts(client: Client, nodes: Sequence[ua.NodeId]) -> list[_Fact]:
     )  # fmt: skip
     attributes = await _read(client, [(node, kind) for node in nodes for kind in kinds])
     names = [relative_path(node, [(name, 0)]) for node in nodes for name in ("EngineeringUnits", "EURange")]
-    found = await _translate(client, names)
+    found = await find(client, names)
     there = [node for node in found if isinstance(node, ua.NodeId)]
     values = iter(await read_values(client, there))
     properties = [_content(next(values)) if isinstance(node, ua.NodeId) else None for node in found]
@@ -303,19 +326,6 @@ async def _read(client: Client, wanted: Sequence[tuple[ua.NodeId, ua.AttributeId
     if len(values) != len(wanted):
         raise ConnectionFault(f"the server answered {len(values)} of {len(wanted)} values. Look into its log.")
     return values
-
-
-async def _translate(client: Client, paths: Sequence[ua.BrowsePath]) -> list[ua.NodeId | str]:
-    found: list[ua.NodeId | str] = []
-    for start in range(0, len(paths), NODES_PER_REQUEST_MAX):
-        part = list(paths[start : start + NODES_PER_REQUEST_MAX])
-        for result in await ask(client.uaclient.session.translate_browsepaths_to_nodeids(part)):
-            if result.StatusCode.is_good() and result.Targets:
-                target = result.Targets[0].TargetId
-                found.append(ua.NodeId(target.Identifier, target.NamespaceIndex))
-            else:
-                found.append(status_name(result.StatusCode.value) if result.StatusCode.is_bad() else "BadNoMatch")
-    return found
 
 
 _NOWHERE = Reading(value=None, status=0x80340000, source_at=0, server_at=0)

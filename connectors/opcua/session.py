@@ -77,6 +77,7 @@ async def open_session(settings: OpcUaSettings, user: User | None) -> AsyncItera
     client.connection_lost_callback = on_lost
     try:
         await _connect(client, settings, user)
+        _heed_cancellation()
         yield Link(client, lost)
     finally:
         await _close(client)
@@ -100,21 +101,39 @@ async def keep_session(
         rng: Each wait is drawn from the upper half of the present back-off, so that many clients do not come at once.
         on_fault: Told of every failure, before the wait.
     """
-    backoff_s = settings.backoff_s
+    backoff_s, told = settings.backoff_s, ""
     while True:
         least_s = 0.0
         try:
             async with open_session(settings, user) as link:
-                backoff_s = settings.backoff_s
+                backoff_s, told = settings.backoff_s, ""
                 await work(link)
             fault: ConnectionFault = ConnectionFault(f"{settings.url}: session ended")
         except ConnectionFault as error:
             fault = error
             least_s = REFUSED_BACKOFF_S if isinstance(error, AccessRefused) else 0.0
-        _log.warning("%s", fault)
+        _heed_cancellation()
+        if str(fault) != told:
+            told = str(fault)
+            _log.warning("%s", told)
         on_fault(fault)
         await asyncio.sleep(max(least_s, backoff_s * rng.uniform(0.5, 1.0)))
         backoff_s = min(2 * backoff_s, settings.backoff_s_max)
+
+
+async def fetch_certificate(settings: OpcUaSettings) -> bytes:
+    """Ask for the endpoints, without a session, and return the server's certificate (DER) of the one with our policy.
+
+    Raises:
+        ConnectionFault: the server does not answer or offers no such endpoint.
+    """
+    client = Client(settings.url, timeout=REQUEST_TIMEOUT_S)
+    try:
+        return await _server_certificate(client, settings)
+    except (OSError, TimeoutError, ua.UaError) as error:
+        raise translate(error, settings, None) from error
+    finally:
+        await _abort(client)
 
 
 def translate(error: Exception, settings: OpcUaSettings, user: User | None) -> ConnectionFault:
@@ -155,6 +174,13 @@ def translate(error: Exception, settings: OpcUaSettings, user: User | None) -> C
     return ConnectionFault(f"{settings.url}: {name}: {error}. Look into the server's log.")
 
 
+def _heed_cancellation() -> None:
+    """Be cancelled if we were: before Python 3.12 `asyncio.wait_for`, which asyncua uses, can lose a cancellation."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def _connect(client: Client, settings: OpcUaSettings, user: User | None) -> None:
     try:
         if settings.security == "SignAndEncrypt":
@@ -178,7 +204,7 @@ async def _secure(client: Client, settings: OpcUaSettings) -> None:
     """Choose the endpoint and check the server's certificate before anything but the question is sent."""
     folder = Path(settings.certificates)
     own = pki.ensure_certificate(folder, application_uri=APPLICATION_URI, common_name=COMMON_NAME)
-    der = await server_certificate(client, settings)
+    der = await _server_certificate(client, settings)
     if not pki.is_trusted(folder, der):
         raise untrusted(folder, der, settings.url)
     async with asyncio.timeout(settings.connect_timeout_s):
@@ -189,30 +215,6 @@ async def _secure(client: Client, settings: OpcUaSettings) -> None:
             server_certificate=CertProperties(der, "der"),
             mode=ua.MessageSecurityMode.SignAndEncrypt,
         )
-
-
-async def server_certificate(client: Client, settings: OpcUaSettings) -> bytes:
-    """Ask for the endpoints and return the certificate (DER) of the one with our policy.
-
-    Raises:
-        ConnectionFault: the server offers no such endpoint.
-    """
-    async with asyncio.timeout(settings.connect_timeout_s):
-        endpoints = await client.connect_and_get_server_endpoints()
-    for endpoint in endpoints:
-        if (
-            endpoint.SecurityPolicyUri == SecurityPolicyBasic256Sha256.URI
-            and endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt
-            and endpoint.ServerCertificate
-        ):
-            # Some servers send the whole chain: the first certificate is the server's own.
-            length = int.from_bytes(endpoint.ServerCertificate[2:4], "big") + 4
-            return bytes(endpoint.ServerCertificate[:length])
-    offered = sorted({f"{e.SecurityPolicyUri.rpartition('#')[2]}/{e.SecurityMode.name}" for e in endpoints})
-    raise ConnectionFault(
-        f"{settings.url}: no endpoint with Basic256Sha256/SignAndEncrypt, only {', '.join(offered) or 'none'}. "
-        "Enable it in the server, or set opcua.security to None if this network is closed."
-    )
 
 
 def untrusted(folder: Path, der: bytes, url: str) -> ConnectionFault:
@@ -248,18 +250,66 @@ def read_password(user: User) -> str:
     return password
 
 
+async def _server_certificate(client: Client, settings: OpcUaSettings) -> bytes:
+    async with asyncio.timeout(settings.connect_timeout_s):
+        endpoints = await client.connect_and_get_server_endpoints()
+    for endpoint in endpoints:
+        if (
+            endpoint.SecurityPolicyUri == SecurityPolicyBasic256Sha256.URI
+            and endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt
+            and endpoint.ServerCertificate
+        ):
+            # Some servers send the whole chain: the first certificate is the server's own.
+            length = int.from_bytes(endpoint.ServerCertificate[2:4], "big") + 4
+            return bytes(endpoint.ServerCertificate[:length])
+    offered = sorted({f"{e.SecurityPolicyUri.rpartition('#')[2]}/{e.SecurityMode.name}" for e in endpoints})
+    raise ConnectionFault(
+        f"{settings.url}: no endpoint with Basic256Sha256/SignAndEncrypt, only {', '.join(offered) or 'none'}. "
+        "Enable it in the server, or set opcua.security to None if this network is closed."
+    )
+
+
 async def _close(client: Client) -> None:
-    """End session, channel and socket; a partner that no longer answers is not waited for."""
+    """End session, channel and socket, also while being cancelled; a silent partner is not waited for."""
+    # In a task of its own: asyncua swallows a cancellation that meets it while it closes, and we would run on for ever.
+    closing = asyncio.create_task(_end(client))
     try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await client.disconnect()
-    except (OSError, TimeoutError, ua.UaError) as error:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait([closing])
+        raise
+
+
+async def _end(client: Client) -> None:
+    if client.state is UaClientState.CONNECTED:
+        await _finish(asyncio.create_task(client.disconnect()))
+    else:
+        client.uaclient.request_disconnect()
+    session = client.uaclient.session
+    # What asyncua leaves running when the socket broke first: it cancels its publish loop, but never waits for it.
+    for task in (
+        session._publish_task,
+        client._supervisor_task,
+        client._stale_watchdog_task,
+        client._renew_channel_task,
+    ):
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=CLOSE_TIMEOUT_S)
+    await _abort(client)
+
+
+async def _finish(task: asyncio.Task[None]) -> None:
+    """Wait for a goodbye, and break it off when it takes too long."""
+    _, pending = await asyncio.wait([task], timeout=CLOSE_TIMEOUT_S)
+    if pending:
+        task.cancel()
+        await asyncio.wait([task], timeout=CLOSE_TIMEOUT_S)
+    elif (error := task.exception()) is not None:
         _log.debug("close: %r", error)
-    # asyncua cancels its publish loop only while the socket is still there, and never waits for it.
-    publishing: asyncio.Task[None] | None = client.uaclient.session._publish_task
-    if publishing is not None:
-        publishing.cancel()
-        await asyncio.wait([publishing], timeout=CLOSE_TIMEOUT_S)
+
+
+async def _abort(client: Client) -> None:
     protocol = client.uaclient.protocol
     if protocol is not None and protocol.transport is not None:
         protocol.transport.abort()

@@ -299,8 +299,9 @@ class OpcUaCollector:
         last_at = self._last_source_at.get(tag)
         if overflowed(sample.status):
             counters = replace(counters, overflow_n=counters.overflow_n + 1)
-            from_at = last_at if last_at is not None else sample.source_at
-            inputs += self._order.gap((tag,), from_at, sample.source_at, "the server's queue overflowed")
+            # What was dropped before the first value of a session lies in the outage's own gap, if there was one.
+            if last_at is not None:
+                inputs += self._order.gap((tag,), last_at, sample.source_at, "the server's queue overflowed")
         if last_at is not None and sample.source_at <= self._order.complete_until:
             counters = replace(counters, late_n=counters.late_n + 1)
         self._last_source_at[tag] = sample.source_at

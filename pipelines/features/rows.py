@@ -112,10 +112,11 @@ class RowBuilder:
         chunks = self._chunks
         if not chunks:
             return _NOTHING
-        at, slot, arrival, value, good = (
-            chunks[0] if len(chunks) == 1 else tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
-        )
-        order = np.argsort(at, kind="stable")
+        if len(chunks) == 1:
+            at, slot, arrival, value, good = chunks[0]
+        else:
+            at, slot, arrival, value, good = map(np.concatenate, zip(*chunks, strict=True))
+        order = at.argsort(kind="stable")
         return at[order], slot[order], arrival[order], value[order], good[order]
 
     def _keep(self, samples: tuple[Counts, Counts, Counts, Floats, Mask], first: int) -> None:
@@ -135,7 +136,7 @@ class RowBuilder:
         self._latest_at[slot] = at
         self._since[slot] = at
         self._told_stale[slot[arrival > self._ended[slot]]] = False
-        if not good.all():
+        if np.count_nonzero(good) < len(good):
             slot, at, arrival, value = slot[good], at[good], arrival[good], value[good]
         self._got[slot] = True
         self._value[slot] = value
@@ -150,7 +151,7 @@ class RowBuilder:
             np.maximum(self._since, end_at, out=self._since)
         valid = self._arrival > self._ended
         usable = self._got & valid
-        if not usable.all():
+        if np.count_nonzero(usable) < len(usable):
             held = ~usable & valid & self._good & (end_at - self._at <= self.columns.hold_us)
             if not alive:
                 held[:] = False
@@ -163,13 +164,14 @@ class RowBuilder:
             flags = np.where(self._good, np.uint8(0), np.uint8(BAD))
             values = self._value.copy()
         fresh = self._fresh
-        self._fresh = np.zeros_like(fresh)
-        self._got = np.zeros_like(fresh)
+        self._fresh = np.zeros(len(fresh), dtype=np.bool_)
+        self._got[:] = False
         self._gaps = [gap for gap in self._gaps if gap.until_at > end_at]
         self.closed_until = end_at
         if self.columns.derived:
             self._derive(values, fresh, flags)
-        return Row(self.columns.group.id, self.columns.names, start_at, end_at, values, fresh, flags)
+        sound = not np.count_nonzero(flags & _NOT_SOUND)
+        return Row(self.columns.group.id, self.columns.names, start_at, end_at, values, fresh, flags, sound)
 
     def _pass_gaps(self, end_at: int) -> None:
         """End for good what was received before a gap was told and does not reach beyond it."""
@@ -189,8 +191,9 @@ class RowBuilder:
         flags = np.zeros(len(self.columns), dtype=np.uint8)
         flags[held] = HELD
         flags[bad] |= BAD
-        flags[over] |= STALE
-        flags[none & ~bad & ~over] |= MISSING
+        if np.count_nonzero(none):
+            flags[over] |= STALE
+            flags[none & ~bad & ~over] |= MISSING
         return flags
 
     def _derive(self, values: Floats, fresh: Mask, flags: Any) -> None:
@@ -226,6 +229,8 @@ class RowBuilder:
             setattr(self, f"_{name}", state["arrays"][name])
 
 
+_NOT_SOUND = np.uint8(BAD | STALE | MISSING)
+_NEVER = np.iinfo(np.int64).max
 _ARRAYS = ("value", "at", "arrival", "latest_at", "good", "ended", "told_stale", "since", "fresh", "got")
 _NOTHING = (
     np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64),
@@ -279,10 +284,19 @@ class TriggerRows(RowBuilder):
         self._slot = columns.names.index(columns.group.trigger or "")
         self._count = np.nan
         """The trigger's last good value; NaN before the first."""
+        self._trigger_at = _NEVER
+        """Time of the first sample of the trigger that waits; saves the sorting where there is none."""
+
+    def take(self, slot: Counts, at: Counts, arrival: Counts, value: Floats, good: Mask) -> None:
+        """Keep samples for rows that are still open."""
+        super().take(slot, at, arrival, value, good)
+        triggers = slot == self._slot
+        if np.count_nonzero(triggers):
+            self._trigger_at = min(self._trigger_at, int(at[triggers].min()))
 
     def close(self, until_at: int, watermark: int, lost: LostSpans) -> list[Row]:
         """Return the rows whose trigger changed at or before `until_at`."""
-        if not self._pending:
+        if self._trigger_at > until_at and self._pending <= PENDING_MAX:
             return []
         samples = self._sorted()
         at, slot, arrival, value, good = samples
@@ -304,10 +318,9 @@ class TriggerRows(RowBuilder):
             last = max(first, int(at.searchsorted(until_at, side="right")))
             self._absorb(slot[first:last], at[first:last], arrival[first:last], value[first:last], good[first:last])
             first = last
-        if first:
-            self._keep(samples, first)
-        else:
-            self._chunks = [samples]
+        self._keep(samples, first)
+        waiting = at[(slot == self._slot) & (at > until_at)]
+        self._trigger_at = int(waiting[0]) if len(waiting) else _NEVER
         return rows
 
     def _begin(self, at_us: int) -> None:
@@ -323,6 +336,7 @@ class TriggerRows(RowBuilder):
         """Go back to `state`."""
         super().load(state)
         self._count = state["count"]
+        self._trigger_at = 0  # looked up at the next tick
 
 
 class LostSpans:

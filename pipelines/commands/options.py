@@ -1,0 +1,29 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.config import load
+from pipelines.runner import Folders
+
+Config = Annotated[
+    Path, typer.Option("--config", help="Configuration folder (jidoka, plant, catalogue, policy, playbook .toml).")
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Data folder; instead of --config where only stored facts are read.")
+]
+CellOption = Annotated[str, typer.Option("--cell", help="Cell id or path; may be left out where there is only one.")]
+HERE = Path()
+
+
+def folders(config: Path, data: Path | None) -> Folders:
+    """Return the data folders of a configuration, or of a data folder named directly.
+
+    Raises:
+        ConfigError: neither leads to one.
+    """
+    return Folders(data) if data is not None else Folders(load(config).data)

@@ -1,0 +1,195 @@
+"""What a scene may do: break the plant, wait for facts, and be the operator. Two stages, the same scenes."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from asyncua import ua
+
+from agent.cell import CellState
+from connectors.opcua.session import open_session
+from pipelines.decide import CellService
+from pipelines.operator_socket import ask
+from pipelines.runner import Runtime
+from pipelines.simulation import Simulation
+from schemas.facts import AnyFact, OperatorRequested
+from schemas.settings import OpcUaSettings, User
+
+SCRIPT = "demo script"
+"""The scripted operator's name in the log."""
+POLL_S = 0.005
+
+F = TypeVar("F", bound=AnyFact)
+
+
+class SceneFailed(Exception):
+    """A scene did not come out so."""
+
+
+class Stage(Protocol):
+    """One cell with its agent."""
+
+    facts: list[AnyFact]
+    """Everything appended so far, in order."""
+    speed: float
+    """Plant time per wall time in the agent's measurements."""
+
+    @property
+    def state(self) -> CellState:
+        """The agent's present state."""
+
+    async def inject(self, fault: str, severity: float = 1.0, tag: str = "") -> int:
+        """Break something; returns the agent time at which it was done."""
+
+    async def set_by_hand(self, setpoint: str, value: float) -> None:
+        """Change a set-point at the machine."""
+
+    async def lose_server(self, seconds: float) -> None:
+        """Take the server away for a while."""
+
+    async def operate(self, kind: str, target: str = "", reason: str = "", **args: float) -> dict[str, Any]:
+        """Be the operator; returns what followed."""
+
+    async def wait(self, ready: Callable[[], bool], within_s: float) -> bool:
+        """Let plant time pass until `ready`; tells whether it came to that within plant seconds."""
+
+
+async def until(
+    stage: Stage, kind: type[F], what: Callable[[F], bool] = lambda _: True, *, since: int = 0, within_s: float
+) -> F:
+    """Wait for a fact behind index `since` and return it.
+
+    Raises:
+        SceneFailed: it did not come in time.
+    """
+
+    def found() -> F | None:
+        return next((f for f in stage.facts[since:] if isinstance(f, kind) and what(f)), None)
+
+    await stage.wait(lambda: found() is not None, within_s)
+    fact = found()
+    if fact is None:
+        raise SceneFailed(f"no {kind.__name__} of the kind that was expected within {within_s:g} s of plant time")
+    return fact
+
+
+async def operator_request(
+    service: CellService, at: int, kind: str, target: str, reason: str, args: dict[str, float]
+) -> dict[str, Any]:
+    """Put a request under the script's name; an approval is bound to what waits now."""
+    progress = service.state.commands.get(target)
+    fact = OperatorRequested(
+        at=at,
+        request_id=str(uuid.uuid4()),
+        who=SCRIPT,
+        kind=kind,  # type: ignore[arg-type]  # checked by the caller's own words
+        target=target,
+        command_sha256=progress.sha256 if progress is not None and kind == "approve" else "",
+        args=args,
+        reason=reason,
+    )
+    return await ask(service, fact)
+
+
+class SimulatedStage:
+    """In one process on a virtual clock."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self.facts = simulation.facts
+        self.speed = 1.0
+
+    @property
+    def state(self) -> CellState:
+        """The agent's present state."""
+        return self._simulation.service.state
+
+    async def inject(self, fault: str, severity: float = 1.0, tag: str = "") -> int:
+        """Break something."""
+        self._simulation.plant.station.inject(fault, severity, tag)
+        return self._simulation.clock.now_us()
+
+    async def set_by_hand(self, setpoint: str, value: float) -> None:
+        """Change a set-point at the machine."""
+        self._simulation.plant.station.plc.set_by_hand(setpoint, value)
+        self._simulation.plant.show()
+
+    async def lose_server(self, seconds: float) -> None:
+        """Take the server away for a while."""
+        self._simulation.plant.lose_connection(seconds)
+
+    async def operate(self, kind: str, target: str = "", reason: str = "", **args: float) -> dict[str, Any]:
+        """Be the operator."""
+        at = self._simulation.clock.now_us()
+        return await operator_request(self._simulation.service, at, kind, target, reason, args)
+
+    async def wait(self, ready: Callable[[], bool], within_s: float) -> bool:
+        """Step plant and agent until `ready`."""
+        until_us = self._simulation.clock.now_us() + int(within_s * 1e6)
+        while not ready() and self._simulation.clock.now_us() < until_us:
+            await self._simulation.step()
+        return ready()
+
+
+class LiveStage:
+    """Against a cell in its own process, over OPC UA. Faults go through the simulation object, under its own user."""
+
+    def __init__(self, runtime: Runtime, plant: OpcUaSettings, simulation: User, speed: float) -> None:
+        """Take the stage.
+
+        Args:
+            runtime: The running agent; its first cell is on stage.
+            plant: How the agent reaches the plant.
+            simulation: The user that may break things; the agent has no such right.
+            speed: Plant time per wall time.
+        """
+        self._runtime, self._plant, self._user = runtime, plant, simulation
+        self._service = next(iter(runtime.services.values()))
+        self.facts: list[AnyFact] = []
+        self.speed = speed
+        self._service.listeners.append(self.facts.extend)
+
+    @property
+    def state(self) -> CellState:
+        """The agent's present state."""
+        return self._service.state
+
+    async def inject(self, fault: str, severity: float = 1.0, tag: str = "") -> int:
+        """Break something."""
+        await self.call("Inject", ua.Variant(fault), ua.Variant(severity, ua.VariantType.Double), ua.Variant(tag))
+        return self._runtime.clock.now_us()
+
+    async def set_by_hand(self, setpoint: str, value: float) -> None:
+        """Change a set-point at the machine."""
+        await self.call("SetSetpoint", ua.Variant(setpoint), ua.Variant(value, ua.VariantType.Double))
+
+    async def lose_server(self, seconds: float) -> None:
+        """Take the server away for a while of wall time."""
+        await self.call("LoseConnection", ua.Variant(seconds, ua.VariantType.Double))
+
+    async def operate(self, kind: str, target: str = "", reason: str = "", **args: float) -> dict[str, Any]:
+        """Be the operator."""
+        return await operator_request(self._service, self._runtime.clock.now_us(), kind, target, reason, args)
+
+    async def wait(self, ready: Callable[[], bool], within_s: float) -> bool:
+        """Let time pass until `ready`.
+
+        Raises:
+            JidokaError: the agent stopped.
+        """
+        until_us = self._runtime.clock.now_us() + int(within_s * 1e6)
+        while not ready() and self._runtime.clock.now_us() < until_us:
+            if self._runtime.failure is not None:
+                raise self._runtime.failure
+            await asyncio.sleep(POLL_S)
+        return ready()
+
+    async def call(self, method: str, *arguments: ua.Variant) -> None:
+        """Call a method of the simulation object."""
+        async with open_session(self._plant, self._user) as link:
+            index = await link.client.get_namespace_index("urn:jidoka:plant")
+            simulation = await link.client.nodes.objects.get_child(f"{index}:Simulation")
+            await simulation.call_method(f"{index}:{method}", *arguments)
