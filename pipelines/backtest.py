@@ -68,7 +68,7 @@ def backtest(
     paths: Iterable[Path],
     *,
     config: DetectorConfig | None = None,
-    warm_up_rows: int = 60,
+    warm_up_rows: int | None = None,
     mapped: Sniffed | None = None,
     on_progress: Progress = lambda done, total, file: None,
 ) -> Backtest:
@@ -80,7 +80,8 @@ def backtest(
     Args:
         paths: Files, or folders that are searched for CSV, CSV.gz and Parquet.
         config: Which detectors run.
-        warm_up_rows: Rows at the beginning of each file that are taken for normal; for files without a mapping.
+        warm_up_rows: Rows at the beginning of each file that are taken for normal; None: its first quarter, at most
+            400. For files without a mapping.
         mapped: Mapping and cell for all files; None draws them up for each file.
         on_progress: Told before each file.
 
@@ -115,7 +116,7 @@ def find(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def _run(path: Path, config: DetectorConfig | None, warm_up_rows: int, mapped: Sniffed | None) -> FileResult:
+def _run(path: Path, config: DetectorConfig | None, warm_up_rows: int | None, mapped: Sniffed | None) -> FileResult:
     try:
         known = mapped or sniff(path, warm_up_rows=warm_up_rows)
         messages = play(path, known.mapping, known.cell)

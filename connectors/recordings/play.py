@@ -15,9 +15,6 @@ from schemas.plant import Cell
 from schemas.recording import RecordingMapping
 from schemas.samples import STATUS_BAD, STATUS_GOOD, Gap, Input, SampleBatch, Tick
 
-FLUSH_S = 1.0
-"""How far the last tick goes beyond what the cell's last rows need."""
-
 
 def play(path: Path, mapping: RecordingMapping, cell: Cell) -> Iterator[Input]:
     """Read a file and yield it as input.
@@ -50,7 +47,8 @@ def inputs(recording: Recording, mapping: RecordingMapping, cell: Cell, ids: NDA
         seq += 2
         yield Tick(source, 1, seq, int(at[last - 1]), alive=True)
     period_s = max((group.period_s or 0.0 for group in cell.groups), default=0.0)
-    end_at = int(at[-1]) + int((cell.lateness_s + period_s + FLUSH_S) * 1e6)
+    # Far enough to close the row in which the last sample lies, and not one more.
+    end_at = int(at[-1]) + int((cell.lateness_s + period_s) * 1e6) - 1
     yield Tick(source, 1, seq + 1, end_at, alive=True)
 
 

@@ -25,6 +25,10 @@ RANGE_SPANS: Final = 100.0
 """A sniffed tag's range goes this many times its recorded span beyond it: nothing real is disbelieved."""
 HOLD_PERIODS: Final = 3.0
 """A value stands for so many periods where rows are missing."""
+WARM_UP_ROWS_MAX: Final = 400
+WARM_UP_DIVISOR: Final = 4
+"""A sniffed file's normal is learnt from its first quarter, at most from `WARM_UP_ROWS_MAX` rows."""
+WARM_UP_ROWS_MIN: Final = 10
 EPOCH_LIMITS: Final[tuple[tuple[TimeKind, float], ...]] = (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", 1e20))
 """Numbers below these are times in that unit, until the year 5138."""
 
@@ -37,12 +41,12 @@ class Sniffed:
     cell: Cell
 
 
-def sniff(path: Path, *, warm_up_rows: int = 60) -> Sniffed:
+def sniff(path: Path, *, warm_up_rows: int | None = None) -> Sniffed:
     """Draw up a mapping and a cell for an unknown file.
 
     Args:
         path: CSV, CSV.gz or Parquet.
-        warm_up_rows: Rows at the file's beginning that are taken for normal.
+        warm_up_rows: Rows at the file's beginning that are taken for normal; None: its first quarter, at most 400.
 
     Raises:
         RecordingError: unreadable, no time column, or no number column.
@@ -62,8 +66,9 @@ def sniff(path: Path, *, warm_up_rows: int = 60) -> Sniffed:
         ignore=tuple(ignored),
     )
     steps = np.diff(np.unique(parse_times(str(path), frame[time_column], mapping)))
+    rows = warm_up_rows or max(WARM_UP_ROWS_MIN, min(WARM_UP_ROWS_MAX, len(frame) // WARM_UP_DIVISOR))
     period_s = float(np.median(steps)) / 1e6 if len(steps) else 1.0
-    return Sniffed(mapping, _cell(path, {tags[c]: numbers[c] for c in tags}, period_s, warm_up_rows))
+    return Sniffed(mapping, _cell(path, {tags[c]: numbers[c] for c in tags}, period_s, rows))
 
 
 def _separator(path: Path) -> str:
