@@ -18,7 +18,7 @@ from pipelines.features.row import BAD, HELD, MISSING, STALE, Row
 
 PENDING_PER_TAG_MAX = 4096
 """Samples waiting for rows to close, times the number of tags. Beyond, those that are complete are folded into the open
-row, and the farthest in the future are discarded and counted: a source whose clock runs ahead must not fill the memory."""
+row, and the farthest in the future are discarded and counted: a clock that runs ahead must not fill the memory."""
 
 GAPS_MAX = 64
 """Gaps waiting for rows to pass them; beyond, the two oldest become one that covers both."""
