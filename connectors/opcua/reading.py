@@ -25,6 +25,7 @@ from connectors.opcua.mapping import (
     relative_path,
     status_name,
 )
+from connectors.opcua.session import LIBRARY_FAULTS
 from schemas.commands import Reading
 from schemas.errors import ConnectionFault
 from schemas.plant import Cell, Tag
@@ -203,7 +204,7 @@ async def ask(question: Awaitable[_Answer], *, timeout_s: float = ANSWER_TIMEOUT
             return await question
     except TimeoutError as error:
         raise ConnectionFault(f"the server did not answer a request within {timeout_s} s. Check its load.") from error
-    except (OSError, ua.UaError) as error:
+    except LIBRARY_FAULTS as error:
         raise ConnectionFault(f"the server did not answer a request ({error!r}). Look into its log.") from error
 
 

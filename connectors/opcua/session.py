@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ REQUEST_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 2.0
 PROBE_S = 10.0
 """Between asyncua's own probes, and their timeout. At its default of 1 s a busy moment of ours ends the session."""
+
+LIBRARY_FAULTS = (OSError, ua.UaError, ValueError, TypeError, LookupError, AttributeError, struct.error)
+"""What asyncua raises, besides TimeoutError, for a connection that broke and for bytes that are not OPC UA."""
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +134,7 @@ async def fetch_certificate(settings: OpcUaSettings) -> bytes:
     client = Client(settings.url, timeout=REQUEST_TIMEOUT_S)
     try:
         return await _server_certificate(client, settings)
-    except (OSError, TimeoutError, ua.UaError) as error:
+    except (TimeoutError, *LIBRARY_FAULTS) as error:
         raise translate(error, settings, None) from error
     finally:
         await _abort(client)
@@ -196,7 +200,7 @@ async def _connect(client: Client, settings: OpcUaSettings, user: User | None) -
             await client.connect()
     except ConfigError as error:
         raise ConnectionFault(f"{settings.url}: {error}") from error
-    except (OSError, TimeoutError, ua.UaError) as error:
+    except (TimeoutError, *LIBRARY_FAULTS) as error:
         raise translate(error, settings, user) from error
 
 

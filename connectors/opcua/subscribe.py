@@ -258,7 +258,7 @@ class OpcUaCollector:
             notification
             for data in message.result.NotificationMessage.NotificationData or ()
             if isinstance(data, ua.DataChangeNotification)
-            for notification in data.MonitoredItems
+            for notification in data.MonitoredItems or ()
         ]
         inputs: list[Input] = []
         if notifications:
