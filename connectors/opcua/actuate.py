@@ -16,9 +16,10 @@ import numpy as np
 from asyncua import Node, ua
 from asyncua.common.ua_utils import data_type_to_variant_type
 
+from connectors.opcua.faults import LIBRARY_FAULTS
 from connectors.opcua.mapping import parse_node, relative_path, status_name
 from connectors.opcua.reading import ask, find, locate, resolve, snapshot
-from connectors.opcua.session import LIBRARY_FAULTS, Link, keep_session
+from connectors.opcua.session import Link, keep_session
 from schemas.commands import Command, Reading
 from schemas.errors import ConnectionFault
 from schemas.outcomes import Answered, CommandState, NotSent, Outcome, Unknown

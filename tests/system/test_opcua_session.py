@@ -12,7 +12,8 @@ import pytest
 from connectors.clock import SystemClock
 from connectors.opcua import pki
 from connectors.opcua.checks import check_server
-from connectors.opcua.session import AccessRefused, keep_session, open_session
+from connectors.opcua.faults import AccessRefused
+from connectors.opcua.session import keep_session, open_session
 from schemas.errors import ConnectionFault
 from schemas.settings import OpcUaSettings
 from tests.opcua_collecting import Collected, Stage, collecting, run, secure_settings, settings, trust_each_other
