@@ -150,6 +150,9 @@ class Cell(Strict):
         names = {t.name: t for t in self.tags}
         if len(names) != len(self.tags):
             raise ValueError("two tags have the same name: rename one")
+        for what, ids in {"assets": self.assets, "groups": self.groups, "robots": self.robots}.items():
+            if len({each.id for each in ids}) != len(ids):
+                raise ValueError(f"two {what} have the same id: rename one")
         if len({t.id for t in self.tags}) != len(self.tags):
             raise ValueError("two tags have the same id: ids are given once and never again")
         for tag in self.tags:
