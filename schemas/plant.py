@@ -152,6 +152,14 @@ class Cell(Strict):
         names = {t.name: t for t in self.tags}
         if len(names) != len(self.tags):
             raise ValueError("two tags have the same name: rename one")
+        ids = {
+            "assets": [a.id for a in self.assets],
+            "groups": [g.id for g in self.groups],
+            "robots": [r.id for r in self.robots],
+        }
+        for what, given in ids.items():
+            if len(set(given)) != len(given):
+                raise ValueError(f"two {what} have the same id: rename one")
         if len({t.id for t in self.tags}) != len(self.tags):
             raise ValueError("two tags have the same id: ids are given once and never again")
         for tag in self.tags:
