@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
@@ -15,6 +16,31 @@ from pipelines.log_view import clock_text
 View = Mapping[str, Any]
 """`pipelines.status.CellView` as plain values."""
 
+DID = {
+    "needs_approval": "proposed; it waits for approval",
+    "permitted": "permitted and on its way",
+    "approve": "approved; it is judged once more on fresh readings before it is sent",
+    "deny": "denied; its plan is dropped",
+    "off": "automation is OFF: nothing more is sent",
+    "on": "automation is on",
+    "resolve": "written down; its robot is free again",
+    "rebaseline": "written down; the normal of these tags is learnt anew",
+    "note": "written to the log",
+}
+"""What the operator socket says was done, for people."""
+
+
+def answer_text(answer: Mapping[str, Any]) -> str:
+    """Return the operator socket's answer in words.
+
+    >>> answer_text({"ok": False, "error": "range: 400 is outside 10..50"})
+    'refused: range: 400 is outside 10..50'
+    """
+    if not answer["ok"]:
+        return f"refused: {answer['error']}"
+    command = f" ({answer['command_id'][:8]})" if "command_id" in answer else ""
+    return DID.get(answer["did"], f"done: {answer['did']}") + command
+
 
 def status_table(cells: Sequence[View]) -> Group:
     """Return all cells."""
@@ -24,7 +50,7 @@ def status_table(cells: Sequence[View]) -> Group:
 def _cell(view: View) -> Panel:
     parts: list[Any] = [_line(view)]
     if view["needs_you"]:
-        parts.append(_decisions(view))
+        parts += [_decisions(view), Text("jidoka approve COMMAND, or jidoka deny COMMAND --reason ...", "dim")]
     if view["unresolved"]:
         waiting = ", ".join(c[:8] for c in view["unresolved"])
         parts.append(
@@ -39,7 +65,8 @@ def _line(view: View) -> Text:
     automation = "automation on" if view["automation_on"] else "■ AUTOMATION OFF"
     source = "data live" if view["source_alive"] else "■ DATA LOST"
     text = Text(
-        f"{clock_text(view['at'])} UTC   {view['packml_state']}   {source}   {automation}   mode {view['mode']}"
+        f"{view['packml_state']}   {source}   {automation}   mode {view['mode']}   "
+        f"last fact {clock_text(view['at'])[:19]} UTC"
     )
     if not (view["automation_on"] and view["source_alive"]):
         text.stylize("bold")
@@ -47,15 +74,18 @@ def _line(view: View) -> Text:
 
 
 def _decisions(view: View) -> Table:
-    table = Table(title=f"NEEDS YOU ({len(view['needs_you'])})", title_style="bold", title_justify="left", expand=True)
-    for column in ("command", "asset", "because", "change", "approvals", "decide by (UTC)"):
-        table.add_column(column, overflow="fold")
+    table = _plain(f"NEEDS YOU ({len(view['needs_you'])})", "bold")
+    for column in ("command", "asset", "change"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("because", overflow="fold", ratio=1)
+    for column in ("approvals", "decide by (UTC)"):
+        table.add_column(column, no_wrap=True)
     for waiting in view["needs_you"]:
         table.add_row(
             waiting["command_id"][:8],
             waiting["asset"],
-            waiting["diagnosis"],
             waiting["change"],
+            waiting["diagnosis"],
             waiting["approvals"],
             clock_text(waiting["decide_by_at"])[11:19],
         )
@@ -63,9 +93,11 @@ def _decisions(view: View) -> Table:
 
 
 def _incidents(view: View) -> Table:
-    table = Table(title="incidents", title_style="dim", title_justify="left", expand=True)
-    for column in ("incident", "asset", "since (UTC)", "what is being done", "found"):
-        table.add_column(column, overflow="fold")
+    table = _plain("incidents", "dim")
+    for column in ("incident", "asset", "since (UTC)"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("what is being done", overflow="fold", ratio=2)
+    table.add_column("found", overflow="fold", ratio=3)
     for incident in view["incidents"]:
         table.add_row(
             incident["incident_id"][:8],
@@ -75,6 +107,11 @@ def _incidents(view: View) -> Table:
             "\n".join(incident["findings"]),
         )
     return table
+
+
+def _plain(title: str, style: str) -> Table:
+    """Return an empty table without frames, as wide as there is room."""
+    return Table(title=title, title_style=style, title_justify="left", expand=True, box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def handover_text(cells: Sequence[View]) -> str:

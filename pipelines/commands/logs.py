@@ -10,10 +10,11 @@ import typer
 from rich.progress import Progress
 
 from connectors.eventlog.reader import open_readonly
+from connectors.eventlog.verify import Verification
 from connectors.eventlog.verify import verify as verify_log
 from pipelines import exporting
 from pipelines.commands.options import HERE, Config, Data, folders
-from pipelines.log_view import line
+from pipelines.log_view import clock_text, line
 from schemas.records import Recorded
 
 app = typer.Typer(help="Read and verify the event log.", no_args_is_help=True)
@@ -81,9 +82,22 @@ def verify(config: Config = HERE, data: Data = None) -> None:
         result = verify_log(
             folders(config, data).log, progress=lambda done, total: progress.update(task, completed=done, total=total)
         )
-    print(result)
+    print(_said(result))
     if not result.ok:
         raise typer.Exit(1)
+
+
+def _said(result: Verification) -> str:
+    if not result.ok:
+        where = f"record {result.position}" if result.position else "the log"
+        return f"NOT AS WRITTEN: {where}: {result.kind}: {result.detail} ({result.checked_n} records before it verify)"
+    if result.head is None:
+        return f"{result.checked_n} records verify; there is no signed head yet"
+    head = result.head
+    return (
+        f"{result.checked_n} records verify: every payload, every link of the chain, and the signed head at position "
+        f"{head.position} of {clock_text(head.signed_at)} UTC\nlog {head.log_id}, public key {head.public_key.hex()}"
+    )
 
 
 def export(

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipelines.commands.options import HERE, CellOption, Config, Data, folders
 from pipelines.operator_socket import call
-from pipelines.screen import handover_text, status_table
+from pipelines.screen import answer_text, handover_text, status_table
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; written to the log.")]
 Command = Annotated[str, typer.Argument(help="Command id, or its first eight characters or more.")]
@@ -127,11 +127,6 @@ def _values(words: list[str]) -> dict[str, float]:
 
 def _ask(config: Path, data: Path | None, **wanted: Any) -> None:
     answer = call(folders(config, data).socket, wanted)
+    print(answer_text(answer))
     if not answer["ok"]:
-        print(f"refused: {answer['error']}")
         raise typer.Exit(1)
-    did = {"needs_approval": "proposed; it waits for approval", "permitted": "permitted and on its way"}
-    print(
-        did.get(answer["did"], f"done: {answer['did']}")
-        + (f" ({answer['command_id']})" if "command_id" in answer else "")
-    )

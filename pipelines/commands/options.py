@@ -9,6 +9,7 @@ import typer
 
 from pipelines.config import load
 from pipelines.runner import Folders
+from schemas.errors import ConfigError
 
 Config = Annotated[
     Path, typer.Option("--config", help="Configuration folder (jidoka, plant, catalogue, policy, playbook .toml).")
@@ -21,9 +22,17 @@ HERE = Path()
 
 
 def folders(config: Path, data: Path | None) -> Folders:
-    """Return the data folders of a configuration, or of a data folder named directly.
+    """Return the data folders of a configuration, or of a data folder (a demo's too) named directly.
 
     Raises:
         ConfigError: neither leads to one.
     """
-    return Folders(data) if data is not None else Folders(load(config).data)
+    if data is not None:
+        return Folders(data / "agent" if (data / "agent" / "log").is_dir() else data)
+    try:
+        return Folders(load(config).data)
+    except ConfigError as error:
+        if error.problem != "it is missing":
+            raise
+        remedy = "Point --config to the configuration folder, or --data to the data folder"
+        raise ConfigError(error.file, error.field, error.problem, remedy) from error

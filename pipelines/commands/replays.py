@@ -95,7 +95,10 @@ def _said(cell: str, result: Replayed, took_s: float) -> str:
     if result.divergence is None:
         return f"{text}: the same, byte for byte"
     where = result.divergence
-    return f"{text}\nFIRST DIFFERENCE at position {where.position}\n  recorded: {where.recorded}\n  replayed: {where.replayed}"
+    return (
+        f"{text}\nFIRST DIFFERENCE at position {where.position}"
+        f"\n  recorded: {where.recorded or 'nothing'}\n  replayed: {where.replayed or 'nothing'}"
+    )
 
 
 async def read_all(folder: Path) -> list[Recorded]:

@@ -8,10 +8,11 @@ import os
 import sys
 import termios
 import tty
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from asyncua import ua
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -20,7 +21,7 @@ from pipelines.demo.setting import Setting, setting
 from pipelines.demo.stage import LiveStage
 from pipelines.log_view import clock_text, summary
 from pipelines.runner import until_failure
-from pipelines.screen import status_table
+from pipelines.screen import answer_text, status_table
 from pipelines.status import view
 from schemas import facts
 from schemas.errors import JidokaError
@@ -32,6 +33,7 @@ QUIET_TYPES = frozenset({"notification.sent/1", "time.reached/1", "anomaly.updat
 """Facts that a watcher need not see go by."""
 
 Act = Callable[[LiveStage], Awaitable[object]]
+"""Returns the operator socket's answer, a sentence, or anything that need not be said."""
 
 KEYS: dict[str, tuple[str, Act]] = {
     "o": ("oil on the pads", lambda s: s.inject("oil_on_pads")),
@@ -48,25 +50,39 @@ KEYS: dict[str, tuple[str, Act]] = {
     "h": ("hold", lambda s: s.operate("hold")),
     "x": ("automation off/on", lambda s: s.operate("off" if s.state.automation_on else "on")),
 }
+FAULTS = frozenset("owpdzs")
+"""Keys that make sense only once the normal is learnt: before, no diagnosis can tell one fault from another."""
+WARMING_UP = "warming up: the normal is being learnt, about three minutes of plant time; then press a key"
 NOMINAL = {"grip_force_n": 15.0, "motion_speed_pct": 100.0, "conveyor_speed_pct": 100.0}
 
 
-async def mend(stage: LiveStage) -> None:
+async def mend(stage: LiveStage) -> str:
     """Do what maintenance would: take the faults away, set-points as planned, run again, learn the normal anew."""
     await stage.call("ClearFaults")
     for setpoint, value in NOMINAL.items():
         await stage.set_by_hand(setpoint, value)
-    await stage.call("Unhold")
+    if stage.state.packml_state == "HELD":
+        await stage.call("Unhold")
     await stage.operate("rebaseline", reason="maintenance")
+    return "faults and set-points are as planned; the normal is learnt anew"
 
 
-async def decide(stage: LiveStage, kind: str) -> str:
+async def decide(stage: LiveStage, kind: str) -> object:
     """Answer the oldest command that waits for a person."""
     waiting = [c for c in stage.state.commands.values() if c.phase == "awaiting_approval"]
     if not waiting:
         return "nothing waits for you"
-    answer = await stage.operate(kind, waiting[0].command.command_id)
-    return str(answer)
+    return await stage.operate(kind, waiting[0].command.command_id)
+
+
+def learnt(seen: Sequence[AnyFact]) -> bool:
+    """Whether the normal was learnt, and nobody has said since that all of it moved."""
+    for fact in reversed(seen):
+        if isinstance(fact, facts.CalibrationAdopted):
+            return True
+        if isinstance(fact, facts.OperatorRequested) and fact.kind == "rebaseline":
+            return False
+    return False
 
 
 async def watch(folder: Path, *, speed: float, seed: int, lines: bool) -> None:
@@ -105,33 +121,43 @@ async def _lines(demo: Setting, stage: LiveStage) -> None:
 
 
 async def _screen(demo: Setting, stage: LiveStage) -> None:
-    console, said = Console(), "warming up: the normal is learnt from 60 cycles, then press a key"
+    console, said = Console(), WARMING_UP
     with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
+            if said == WARMING_UP and learnt(stage.facts):
+                said = "the normal is learnt: press a key"
             live.update(_picture(demo, stage, said), refresh=True)
             key = await _next_key(pressed, REFRESH_S)
             if key == "q":
                 return
-            if key in KEYS:
-                said = KEYS[key][0]
-                try:
-                    answer = await KEYS[key][1](stage)
-                except JidokaError as error:
-                    answer = error
-                said += f": {answer}" if isinstance(answer, dict | str | Exception) else ""
+            if key in FAULTS and not learnt(stage.facts):
+                said = WARMING_UP
+            elif key in KEYS:
+                said = await _pressed(stage, *KEYS[key])
+
+
+async def _pressed(stage: LiveStage, title: str, act: Act) -> str:
+    """Do what a key says; a refusal of the plant is told, and the demo goes on."""
+    try:
+        answer = await act(stage)
+    except (JidokaError, ua.UaError, OSError, TimeoutError) as error:
+        return f"{title}: {error or type(error).__name__}"
+    if isinstance(answer, Mapping):
+        return f"{title}: {answer_text(answer)}"
+    return f"{title}: {answer}" if isinstance(answer, str) else title
 
 
 def _picture(demo: Setting, stage: LiveStage, said: str) -> Group:
     cells = [view(s.state, s.derivation.rules).as_dict() for s in demo.runtime.services.values()]
     recent = [f for f in stage.facts if type_name(f) not in QUIET_TYPES][-LINES_SHOWN:]
     keys = "   ".join(f"[{key}] {title}" for key, (title, _) in KEYS.items()) + "   [q] end"
-    calibrated = any(isinstance(f, facts.CalibrationAdopted) for f in stage.facts)
+    now = f"plant time {clock_text(demo.runtime.clock.now_us())[:19]} UTC, {demo.speed:g} times as fast as the clock"
     return Group(
         status_table(cells),
         Text("\n".join(map(_fact_line, recent)), no_wrap=True, overflow="ellipsis"),
         Text(keys, "bold"),
-        Text(said if calibrated or said else "", "italic"),
-        Text("\n".join(_hints(demo)), "dim"),
+        Text(f"> {said}", "bold"),
+        Text("\n".join([now, *_hints(demo)]), "dim"),
     )
 
 
