@@ -68,7 +68,7 @@ class Tag(Strict):
     hold_s: float = Field(default=10.0, gt=0)
     """How long the last good value stands for the present while nothing new comes and the source is alive."""
     settle_s: float = Field(default=0.0, ge=0)
-    """How long after a stop of the cell its value drifts back to normal, e.g. a temperature: statistics pass over it."""
+    """How long after a stop of the cell its value drifts back to normal: statistics pass over it meanwhile."""
     deadband: float = Field(default=0.0, ge=0)
     limits: Limits | None = None
     watch: bool = True

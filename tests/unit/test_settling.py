@@ -63,7 +63,7 @@ def test_a_value_at_the_limit_still_teaches_and_just_above_it_not():
 
 def test_a_tag_that_settles_is_neither_learnt_nor_judged_until_its_time_after_a_stop():
     rows = [row(n, 0.001 * (n % 7), 50.0 + 0.01 * (n % 7)) for n in range(1, 80)]
-    assert calibrations(rows, stopped_until=5 * SECOND) == [10, 74]
+    assert calibrations(rows, stopped_until=5 * SECOND) == [14, 74]  # ten rows from 5 s on, ten from 65 s on
 
 
 def test_a_stop_is_over_when_execute_began_and_none_was_seen_before_the_first_state():
