@@ -33,8 +33,8 @@ RESTART_S = 2.0
 """Wall time without a PLC when it restarts."""
 OUTAGES_MAX = 8
 """Outages that wait for the end of the present one."""
-LATE_S = 2.0
-"""Plant time by which the plant may lag behind its clock before it is said, once."""
+LATE_S = 1.0
+"""Wall time by which the plant may lag behind its clock before it is said, once."""
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _log = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class CellServer:
             await self._clock.sleep_until(ends_at)
             await self._publish(self._station.finish(work, outcome, ends_at))
             at_us = ends_at
-            late_s = (self._clock.now_us() - ends_at) / SECOND_US
+            late_s = (self._clock.now_us() - ends_at) / SECOND_US / self._clock.speed
             if late_s > LATE_S and not warned:
                 _log.warning(
                     "the plant is %.1f s behind its clock: this machine is too slow for speed %s",
