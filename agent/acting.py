@@ -81,6 +81,8 @@ def on_answer(turn: Turn, fact: facts.CommandAnswered, before: CommandProgress) 
             _unresolved(turn, before, "the robot's ledger no longer reaches back to it")
         case Answered(state="never_seen") if fact.by == "query" and before.attempt >= ATTEMPTS_MAX:
             _fail(turn, before, f"the robot never saw it, {before.attempt} times")
+        case Answered(state="never_seen") if fact.by == "query" and turn.state.mode != "act":
+            _fail(turn, before, "the robot never saw it, and mode is observe: nothing is sent")
         case (Unknown() | NotSent()) as answer if queried_enough:
             _unresolved(turn, before, f"no answer after {before.round} queries: {answer.reason}")
         case Answered(state="running") if queried_enough:

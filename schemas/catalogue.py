@@ -126,8 +126,8 @@ class Action(Strict):
     """Agent time for which the moved tags are left alone before their new normal is learnt."""
     compensation: Literal["none", "previous_value"] = "none"
     """previous_value: back to the old set-points when the effect stays absent, if that is class B."""
-    cooldown_s: float = Field(default=0.0, ge=0)
-    """Agent time between two sends of this action."""
+    cooldown_s: float = Field(default=0.0, ge=0, le=3600)
+    """Agent time between two sends of this action. Budgets look one hour back: a longer one could not be kept."""
     max_per_hour: int = Field(default=6, ge=1)
     """Sends of this action within an hour."""
     exclusive_with: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ class Action(Strict):
     approvals: int = Field(default=0, ge=0, le=2)
     """Approvals needed at least; class and autonomy may ask for more."""
     timeout_s: float = Field(default=5.0, gt=0)
-    """Agent time to wait for the robot's answer before the outcome is unknown."""
+    """Wall time to wait for the robot's answer before the outcome is unknown."""
     ttl_s: float = Field(default=10.0, gt=0)
     """Counted by the PLC from receipt."""
     idempotent: bool = True
@@ -167,6 +167,8 @@ class Catalogue(Strict):
         if len(set(names)) != len(names):
             raise ValueError("two actions have the same name: rename one")
         for action in self.actions:
+            if len({a.name for a in action.args}) != len(action.args):
+                raise ValueError(f"action {action.name!r}: two arguments have the same name: rename one")
             for other in action.exclusive_with:
                 if other not in names:
                     raise ValueError(f"action {action.name!r} is exclusive with unknown {other!r}")

@@ -20,6 +20,8 @@ from schemas.settings import OpcUaSettings
 from tests.opcua_plc import PASSWORDS, Plc
 
 PATIENCE_S = 15.0
+START_S = 60.0
+"""For a process to be ready on a machine that does other things too."""
 SPEED = 5.0
 """Ticks per second of wall time, where a test does not look at times."""
 
@@ -122,7 +124,7 @@ async def plc_process(port: int, *, delay_s: float = 0.0) -> AsyncIterator[async
         stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent.parent,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(START_S):
             assert await process.stdout.readline() == b"ready\n"
         yield process
     finally:

@@ -21,7 +21,7 @@ from schemas.records import SignedHead
 HEAD_FILE = "log.head"
 SLOT_BYTES = 4096
 """A page each, so that no sector belongs to both slots."""
-READ_TRIES_MAX, READ_PAUSE_S = 20, 0.005
+READ_TRIES_MAX, READ_PAUSE_S = 5, 0.002
 """A reader that sees a slot while it is being written looks again."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from asyncua import Node, ua
 from asyncua.common.ua_utils import data_type_to_variant_type
 
+from connectors.opcua.faults import LIBRARY_FAULTS
 from connectors.opcua.mapping import parse_node, relative_path, status_name
 from connectors.opcua.reading import ask, find, locate, resolve, snapshot
 from connectors.opcua.session import Link, keep_session
@@ -230,8 +231,8 @@ class OpcUaRobot:
             return Unknown(time.monotonic() - began_s, f"no answer to {name} within {timeout_s} s")
         except ua.UaStatusCodeError as error:
             return _refused(int(error.code), name, time.monotonic() - began_s)
-        except (OSError, ua.UaError) as error:
-            return Unknown(time.monotonic() - began_s, f"connection lost during {name} ({error})")
+        except LIBRARY_FAULTS as error:
+            return Unknown(time.monotonic() - began_s, f"connection lost during {name} ({error!r})")
         return _outcome(results, name, time.monotonic() - began_s)
 
     def _not_connected(self) -> str:

@@ -17,9 +17,11 @@ from cryptography import x509
 
 from connectors.clock import ScaledClock
 from connectors.opcua import pki
+from connectors.opcua.faults import untrusted
+from connectors.opcua.inspection import Inspection, inspect
 from connectors.opcua.mapping import microseconds, parse_node, relative_path, status_name
-from connectors.opcua.reading import Inspection, find, inspect, locate, read_values, resolve, snapshot
-from connectors.opcua.session import APPLICATION_URI, COMMON_NAME, fetch_certificate, open_session, untrusted
+from connectors.opcua.reading import find, locate, read_values, resolve, snapshot
+from connectors.opcua.session import APPLICATION_URI, COMMON_NAME, fetch_certificate, open_session
 from schemas.errors import ConfigError, ConnectionFault
 from schemas.plant import Cell
 from schemas.settings import OpcUaSettings

@@ -18,11 +18,11 @@ import numpy as np
 from asyncua import ua
 
 from connectors.clock import ScaledClock
+from connectors.opcua.inspection import TagProblem
 from connectors.opcua.liveness import Liveness
 from connectors.opcua.mapping import Sample, is_good, overflowed, parse_node, sample_of, status_name
 from connectors.opcua.monitoring import Monitoring
 from connectors.opcua.ordering import InputOrder
-from connectors.opcua.reading import TagProblem
 from connectors.opcua.session import Link, keep_session
 from schemas.errors import ConnectionFault
 from schemas.plant import Cell
@@ -258,7 +258,7 @@ class OpcUaCollector:
             notification
             for data in message.result.NotificationMessage.NotificationData or ()
             if isinstance(data, ua.DataChangeNotification)
-            for notification in data.MonitoredItems
+            for notification in data.MonitoredItems or ()
         ]
         inputs: list[Input] = []
         if notifications:

@@ -42,7 +42,10 @@ class Judgement:
 
 
 class Watch:
-    """The detectors of one group."""
+    """The detectors of one group.
+
+    A row in which any hard limit is broken teaches nothing: what is learnt as normal must at least be allowed.
+    """
 
     def __init__(self, columns: Columns, table: dict[str, DetectorType], config: DetectorConfig) -> None:
         n = len(columns)
@@ -63,8 +66,14 @@ class Watch:
         """Open data conditions."""
         self._none: Mask = np.zeros(n, dtype=np.bool_)
 
-    def judge(self, row: Row, *, executing: bool) -> Judgement:
-        """Run all detectors on one row, then learn from it."""
+    def judge(self, row: Row, *, executing: bool, stopped_until: int | None = None) -> Judgement:
+        """Run all detectors on one row, then learn from it.
+
+        Args:
+            row: The row.
+            executing: Whether the cell was in EXECUTE during the whole row.
+            stopped_until: When the last stop ended, microseconds since 1970 UTC; None: no stop was seen.
+        """
         shelved = self._shelved_until >= row.end_at if np.count_nonzero(self._shelved_until) else self._none
         doubtful = np.zeros(len(self.columns), dtype=np.bool_)
         self.row, self.z = row, self.baseline.z(row.values)
@@ -76,13 +85,15 @@ class Watch:
                 context.blocked = shelved | self._unbelievable(name) if self._open_n else shelved
             elif not believed:
                 context.blocked, believed = self._blocked(shelved), True
+                if stopped_until is not None:
+                    doubtful |= row.end_at - stopped_until < self.columns.settle_us
                 self._spread_to_derived(doubtful)
             for signal in detector.update(row, context):
                 judgement.signals.append((name, signal))
                 if detector.family == "data":
                     self._open[name][signal.slot] = signal.begins
                     self._open_n += 1 if signal.begins else -1
-        if executing:
+        if executing and not self.columns.beyond_limits(row.values).any():
             self._learn(row, ~(self._blocked(shelved) | doubtful), judgement)
         return judgement
 

@@ -16,8 +16,9 @@ from pipelines.features.columns import Columns
 from pipelines.features.packed import Counts, Floats, Mask
 from pipelines.features.row import BAD, HELD, MISSING, STALE, Row
 
-PENDING_MAX = 65_536
-"""Samples waiting for a row to close; beyond, the oldest are folded into the open row for good."""
+PENDING_PER_TAG_MAX = 4096
+"""Samples waiting for rows to close, times the number of tags. Beyond, those that are complete are folded into the open
+row, and the farthest in the future are discarded and counted: a clock that runs ahead must not fill the memory."""
 
 GAPS_MAX = 64
 """Gaps waiting for rows to pass them; beyond, the two oldest become one that covers both."""
@@ -47,7 +48,10 @@ class RowBuilder:
         self.closed_until: int | None = None
         """End of the last closed row, or where the first one begins; None before that is known."""
         self._chunks: list[tuple[Counts, Counts, Counts, Floats, Mask]] = []
+        self.discarded = 0
+        """Samples too far in the future to be kept."""
         self._pending = 0
+        self._pending_max = PENDING_PER_TAG_MAX * max(1, n)
         self._gaps: list[GapSpan] = []
         # The last good sample of each tag, and whether the latest sample of all is a good one.
         self._value = np.full(n, np.nan)
@@ -120,8 +124,10 @@ class RowBuilder:
         return at[order], slot[order], arrival[order], value[order], good[order]
 
     def _keep(self, samples: tuple[Counts, Counts, Counts, Floats, Mask], first: int) -> None:
-        rest = len(samples[0]) - first
-        self._chunks = [tuple(column[first:] for column in samples)] if rest else []  # type: ignore[list-item]
+        last = min(len(samples[0]), first + self._pending_max)
+        self.discarded += len(samples[0]) - last
+        rest = last - first
+        self._chunks = [tuple(column[first:last] for column in samples)] if rest else []  # type: ignore[list-item]
         self._pending = rest
 
     def _absorb(self, slot: Counts, at: Counts, arrival: Counts, value: Floats, good: Mask) -> None:
@@ -213,6 +219,7 @@ class RowBuilder:
         return {
             "closed_until": self.closed_until,
             "late": self.late,
+            "discarded": self.discarded,
             "pending": dict(zip(self._KEPT, self._sorted(), strict=True)),
             "gaps": [(g.from_at, g.until_at, g.arrival, g.slots) for g in self._gaps],
             "arrays": {name: getattr(self, f"_{name}") for name in _ARRAYS},
@@ -220,7 +227,7 @@ class RowBuilder:
 
     def load(self, state: dict[str, Any]) -> None:
         """Go back to `state`."""
-        self.closed_until, self.late = state["closed_until"], state["late"]
+        self.closed_until, self.late, self.discarded = state["closed_until"], state["late"], state["discarded"]
         pending = tuple(state["pending"][name] for name in self._KEPT)
         self._chunks = [pending] if len(pending[0]) else []
         self._pending = len(pending[0])
@@ -251,7 +258,7 @@ class GridRows(RowBuilder):
         if self.closed_until is None:
             self._begin(watermark // self._period_us * self._period_us)
         assert self.closed_until is not None
-        if self.closed_until + self._period_us > until_at:
+        if self.closed_until + self._period_us > until_at and self._pending <= self._pending_max:
             return []
         rows, samples, first = [], self._sorted(), 0
         at, slot, arrival, value, good = samples
@@ -296,7 +303,7 @@ class TriggerRows(RowBuilder):
 
     def close(self, until_at: int, watermark: int, lost: LostSpans) -> list[Row]:
         """Return the rows whose trigger changed at or before `until_at`."""
-        if self._trigger_at > until_at and self._pending <= PENDING_MAX:
+        if self._trigger_at > until_at and self._pending <= self._pending_max:
             return []
         samples = self._sorted()
         at, slot, arrival, value, good = samples
@@ -314,7 +321,7 @@ class TriggerRows(RowBuilder):
                 self._begin(end_at)
             elif end_at > self.closed_until:
                 rows.append(self._close(self.closed_until, end_at, alive=not lost.covers(end_at)))
-        if len(at) - first > PENDING_MAX:
+        if len(at) - first > self._pending_max:
             last = max(first, int(at.searchsorted(until_at, side="right")))
             self._absorb(slot[first:last], at[first:last], arrival[first:last], value[first:last], good[first:last])
             first = last

@@ -152,7 +152,7 @@ class Story:
     def rebaselined(self) -> Stepped:
         """Tell the detectors of the last completed command's moves."""
         done = self.last(facts.CommandCompleted)
-        return self.feed(facts.TagsRebaselined(at=self.at, command_id=done.command_id, tags=done.moves))
+        return self.feed(facts.TagsRebaselined(at=self.at, cause_id=done.command_id, tags=done.moves))
 
     def operator(self, kind: str, request_id: str = "", **changes: Any) -> Stepped:
         number = len(self.of(facts.OperatorRequested))

@@ -21,7 +21,7 @@ from schemas.commands import Command
 from schemas.outcomes import Answered
 from schemas.samples import Gap, LineEvent, SampleBatch, Tick
 from schemas.settings import OpcUaSettings
-from tests.opcua_collecting import PATIENCE_S, collecting, run
+from tests.opcua_collecting import PATIENCE_S, START_S, collecting, run
 from tests.opcua_plc import free_port
 
 SPEED = 10.0
@@ -40,7 +40,8 @@ def folder(tmp_path):
 def settings(url: str, folder: Path) -> OpcUaSettings:
     users = folder / "cell" / "users"
     named = {n: {"name": n, "password_file": str(users / f"{n}.password")} for n in ("collector", "actuator")}
-    return OpcUaSettings.model_validate({"url": url, "certificates": str(folder / "agent"), **named})
+    body = {"url": url, "certificates": str(folder / "agent"), "connect_timeout_s": 20.0}
+    return OpcUaSettings.model_validate(body | named)
 
 
 @contextlib.asynccontextmanager
@@ -50,7 +51,7 @@ async def plant(folder: Path, port: int, origin_us: int):
         "--speed", str(SPEED), "--origin-us", str(origin_us), stdout=asyncio.subprocess.PIPE, cwd=ROOT,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(START_S):
             ready = json.loads(await process.stdout.readline())
         pki.trust(folder / "agent", Path(ready["certificate"]))
         yield process, settings(ready["url"], folder)
@@ -66,7 +67,7 @@ def test_the_doctor_finds_the_demo_cell_well(folder):
         async with plant(folder, free_port(), clock.origin_us) as (_, connection):
             assert [c for c in await check_server(demo_cell(), connection, clock) if not c.ok] == []
 
-    run(scenario, 90)
+    run(scenario, 150)
 
 
 def test_the_demo_cell_is_collected_commanded_and_found_again_after_a_kill(folder):
@@ -90,7 +91,7 @@ def test_the_demo_cell_is_collected_commanded_and_found_again_after_a_kill(folde
                 assert len(got.of(Gap)) == 1
                 assert_complete(got.inputs)
 
-    run(scenario, 120)
+    run(scenario, 240)
 
 
 async def slowed(connection: OpcUaSettings) -> object:

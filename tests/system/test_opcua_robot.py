@@ -131,7 +131,7 @@ def test_a_server_killed_inside_the_method_leaves_the_outcome_unknown_and_then_n
             assert isinstance(after, NotSent)
             assert "no session" in after.reason
 
-    run(scenario)
+    run(scenario, 120)
 
 
 def test_without_a_session_nothing_is_sent_read_or_written():

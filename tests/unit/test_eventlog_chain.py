@@ -76,7 +76,7 @@ def _command(command_id: str, plan_id: str, incident_id: str) -> Command:
     ("fact", "ids"),
     [
         (TimeReached(at=1, wake_id="w"), set()),
-        (SnapshotTaken(at=1, subject_id="c-1", readings={}, off_file=False), {"c-1"}),
+        (SnapshotTaken(at=1, subject_id="c-1", read_at=1, readings={}, off_file=False), {"c-1"}),
         (OperatorRequested(at=1, request_id="r", who="ann", kind="approve", target="c-1"), {"r", "c-1"}),
         (OperatorRequested(at=1, request_id="r", who="ann", kind="request", target="slow"), {"r"}),
         (

@@ -13,7 +13,7 @@ import pytest
 from connectors.plant.codes import Code, State
 from connectors.plant.ledger import ENTRIES_MAX, Entry, Ledger
 from connectors.plant.plc import Inputs, Plc
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, LogHalted
 
 HASH = "0" * 64
 
@@ -46,7 +46,7 @@ def test_entry_set_point_and_floor_come_back_together(tmp_path):
 
 def test_nothing_of_a_failed_record_is_kept(ledger):
     ledger.record(entry("a"), retain={"grip_force_n": 40.0}, epoch=1)
-    with pytest.raises(Exception, match="UNIQUE"):
+    with pytest.raises(LogHalted, match="UNIQUE"):
         ledger.record(entry("a"), retain={"grip_force_n": 20.0}, epoch=9)
     assert (ledger.retained()["grip_force_n"], ledger.epoch_floor()) == (40.0, 1)
 
@@ -102,6 +102,26 @@ def test_file_that_is_no_ledger_is_named(tmp_path):
     (tmp_path / "plc.sqlite").write_bytes(b"something else entirely" * 100)
     with pytest.raises(ConfigError, match=r"plc\.sqlite: ledger"):
         Ledger(tmp_path / "plc.sqlite")
+
+
+def test_on_a_full_disk_nothing_is_done_and_nothing_half_kept(tmp_path):
+    ledger = Ledger(tmp_path / "plc.sqlite")
+    plc = Plc(ledger, Inputs(), now_us=lambda: 0, wall_us=lambda: 0)
+    plc.agent_beat(1)
+    ledger._db.execute("PRAGMA max_page_count = 12")  # SQLite's own "database or disk is full"
+    forces_n = [20.0 + i / 16 for i in range(ENTRIES_MAX)]
+
+    def execute_all():
+        for force_n in forces_n:
+            plc.execute(f"to {force_n}", 1, HASH, "SetGripForce", [force_n], [plc.setpoints.grip_force_n], 1000)
+
+    with pytest.raises(LogHalted, match="full"):
+        execute_all()
+    present_n = plc.setpoints.grip_force_n
+    assert ledger.retained()["grip_force_n"] == present_n
+    assert ledger.find(f"to {present_n}").state is State.DONE
+    assert ledger.find(f"to {present_n + 1 / 16}") is None
+    ledger.close()
 
 
 CRASH = """

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.features.cell_rows import CellRows
 from pipelines.features.row import BAD, HELD, MISSING, STALE, Row
+from pipelines.features.rows import PENDING_PER_TAG_MAX
 from schemas.errors import ConfigError
 from schemas.plant import Cell
 from schemas.samples import Gap, Tick
@@ -184,6 +185,29 @@ def test_samples_of_unknown_tags_are_counted_and_left():
     cell_rows = CellRows(small_cell())
     cell_rows.take(batch([(999, at(0), 1.0), (LEVEL, at(0), 1.0)]))
     assert cell_rows.unknown == 1
+
+
+def test_samples_far_in_the_future_are_bounded_and_counted():
+    cell_rows = CellRows(small_cell())
+    cell_rows.tick(tick(0))
+    for k in range(20):
+        cell_rows.take(batch([(LEVEL, at(9_000 + k), 1.0)] * 1000))
+        cell_rows.tick(tick(k / 100))
+    grid = cell_rows.builders[1]
+    assert grid.discarded == 20_000 - PENDING_PER_TAG_MAX
+    assert levels(cell_rows.tick(tick(2))) == [(None, MISSING)]
+
+
+def test_group_whose_counter_stands_still_keeps_a_bounded_memory_and_the_last_values():
+    cell_rows = CellRows(small_cell())
+    cell_rows.take(batch([(COUNT, at(0), 1.0)]))
+    cell_rows.tick(tick(0))
+    for k in range(1, 60):
+        cell_rows.take(batch([(TORQUE, at(k), float(k))] * 1000))
+        cell_rows.tick(tick(k))
+    cell_rows.take(batch([(COUNT, at(60), 2.0)]))
+    (row,) = [row for row in cell_rows.tick(tick(62)) if row.group == "cycle"]
+    assert (row.value("torque_n"), cell_rows.builders[0].discarded) == (59.0, 0)
 
 
 def test_derived_tag_over_two_groups_is_refused():

@@ -192,7 +192,7 @@ def test_done_wishes_for_its_proof_and_tells_the_detectors_what_moved():
     story = Story().slip()
     verify, rebaseline = story.outstanding(VerifyEffect)[0], story.outstanding(Rebaseline)[0]
     assert (verify.action, verify.since_at) == ("set_motion_speed", story.at)
-    assert rebaseline.tags == ("lift_current_a", "lift_peak_a", "cycle_time_s", "drive_temperature_degc")
+    assert rebaseline.tags == ("lift_current_a", "lift_peak_a", "cycle_time_s")
     story.rebaselined()
     assert not story.outstanding(Rebaseline)
     story.verified()

@@ -1,7 +1,11 @@
 """Episodes, incidents and questions: what belongs together, who is asked, and when it ends."""
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 
+from agent.cell import EPISODES_REMEMBERED, HISTORY_US, REQUESTS_REMEMBERED, apply
 from agent.effects import AskReasoner, Notify, WakeAt
 from schemas import facts
 from tests.support.builders import detected
@@ -245,3 +249,59 @@ def test_slots_carry_no_id_and_follow_the_order_of_onset():
     assert [(s.name, s.asset, s.tag) for s in slots] == [
         ("E1", "gripper", "part_slip_mm"), ("E2", "drive", "drive_current_a"),
     ]  # fmt: skip
+
+
+# ---------------------------------------------------------------- memory has bounds
+
+
+def test_so_many_closed_episodes_are_remembered_and_the_oldest_are_forgotten():
+    story = Story()
+    remembered = {f"e{number}": "closed" for number in range(EPISODES_REMEMBERED - 1)}
+    story.state = story.folded = replace(story.state, incident_of=remembered)
+    story.anomaly(episode="fits")
+    assert (len(story.state.incident_of), "e0" in story.state.incident_of) == (EPISODES_REMEMBERED, True)
+    story.anomaly(episode="one more")
+    assert (len(story.state.incident_of), "e0" in story.state.incident_of) == (EPISODES_REMEMBERED, False)
+    assert {"e1", "fits", "one more"} <= set(story.state.incident_of)
+
+
+def test_so_many_requests_are_remembered_and_the_oldest_are_forgotten():
+    story = Story()
+    for number in range(REQUESTS_REMEMBERED + 1):
+        story.operator("note", f"n{number}")
+    assert len(story.state.seen_requests) == REQUESTS_REMEMBERED
+    assert (story.state.seen_requests[0], story.state.seen_requests[-1]) == ("n1", f"n{REQUESTS_REMEMBERED}")
+
+
+def test_budgets_remember_an_hour():
+    story = Story()
+    story.operator("hold")
+    story.snapshot()
+    story.snapshot()
+    assert [sent.action for sent in story.state.history] == ["hold_cell"]
+    intended = story.last(facts.CommandIntended)
+    histories = [
+        apply(story.state, msgspec.structs.replace(intended, at=story.at + later_us)).history
+        for later_us in (HISTORY_US, HISTORY_US - 1)
+    ]
+    assert [len(history) for history in histories] == [1, 2]
+
+
+@pytest.mark.parametrize(("to_n", "direction"), [(40.0, 1), (20.0, -1)])
+def test_budgets_remember_the_direction(to_n, direction):
+    story = Story()
+    story.operator("request", target="set_grip_force", args={"grip_force_n": to_n})
+    story.snapshot()
+    story.approve()
+    story.snapshot()
+    assert [sent.direction for sent in story.state.history] == [direction]
+
+
+def test_the_state_of_the_line_is_followed_and_news_without_consequence_change_nothing():
+    story = Story()
+    story.feed(facts.LineStateChanged(at=story.at, state="HELD", number=11))
+    assert story.state.packml_state == "HELD"
+    before = story.state
+    story.feed(facts.ConfigAdopted(at=story.at, name="policy.toml", sha256="0" * 64, who="anna", reason="start"))
+    story.feed(facts.SourceGap(at=story.at, source="opcua", tags=(), from_at=0, until_at=1, reason="lost"))
+    assert story.state == before

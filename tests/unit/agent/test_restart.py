@@ -14,7 +14,7 @@ from agent.effects import (
 )  # fmt: skip
 from schemas import facts
 from tests.support.builders import started
-from tests.support.story import DONE, FORGOTTEN, NO_ANSWER, RUNNING, Story
+from tests.support.story import DONE, FORGOTTEN, NEVER_SEEN, NO_ANSWER, RUNNING, Story
 
 SPEED_50 = ("set_motion_speed", {"motion_speed_pct": 50.0})
 
@@ -77,6 +77,15 @@ def test_any_other_phase_goes_on_where_it_was(phase, wish):
     assert story.outstanding(wish) == before != []
     assert story.phases == [phase]
     assert not story.outstanding(Dispatch)
+
+
+def test_a_command_never_seen_is_not_tried_again_in_observe():
+    """Was: a snapshot was wished for, in a mode that has nothing to take it with."""
+    story = in_phase("intended")
+    story.feed(started(story.at, "observe", 2))
+    story.queried(NEVER_SEEN)
+    assert story.last(facts.CommandFailed).reason.endswith("mode is observe: nothing is sent")
+    assert not story.outstanding(TakeSnapshot)
 
 
 def test_two_restarts_in_a_row_still_only_ask():
