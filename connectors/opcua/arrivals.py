@@ -18,6 +18,9 @@ from schemas.plant import Cell
 from schemas.samples import Input
 from schemas.settings import OpcUaSettings
 
+FIRST_SEQUENCE = 1
+"""Of the first data message of a subscription (OPC 10000-4, 7.26)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counters:
@@ -95,7 +98,7 @@ class Arrivals:
         self._lost_at: int | None = None
         self._lost_reason = ""
         self._observed_until = 0
-        self._sequence: int | None = None
+        self._sequence = FIRST_SEQUENCE
         self._state_number: int | None = None
         self._last_source_at: dict[int, int] = {}
 
@@ -119,7 +122,7 @@ class Arrivals:
         self.monitoring = up.monitoring
         self._liveness = Liveness(self._cell, dead_after_s=self._dead_after_s)
         self._liveness.begin(up.at)
-        self._sequence, self._state_number = None, None
+        self._sequence, self._state_number = FIRST_SEQUENCE, None
         self._last_source_at.clear()
         self.counters = replace(self.counters, sessions_n=self.counters.sessions_n + 1)
         if self._lost_at is None:
@@ -149,7 +152,7 @@ class Arrivals:
     def _check_sequence(self, number: int, at: int) -> list[Input]:
         """Find lost messages: data messages of a subscription count by one, from 2^32 - 1 on to 1."""
         expected, self._sequence = self._sequence, number % 0xFFFFFFFF + 1
-        if expected is None or number == expected:
+        if number == expected:
             return []
         self.counters = replace(self.counters, sequence_gaps_n=self.counters.sequence_gaps_n + 1)
         return self._order.gap((), self._observed_until, at, f"publish responses {expected} to {number - 1} missing")
