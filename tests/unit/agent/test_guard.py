@@ -461,6 +461,9 @@ BUDGETS = [
     ("budget.oscillation", True, ask(args={"motion_speed_pct": 90.0}, from_values={"motion_speed_pct": 50.0},
                                      history=tuple(sent(400 - 100 * n, direction=d) for n, d in
                                                    enumerate((-1, 1, -1))))),
+    ("budget.oscillation", False, ask(args={"motion_speed_pct": 100.0}, history=tuple(
+        sent(400 - 100 * n, direction=d) for n, d in enumerate((-1, 1, -1))
+    ))),
     ("budget.oscillation", True, ask(args={})),
     ("budget.oscillation", True, ask(from_values={})),
 ]  # fmt: skip
