@@ -129,6 +129,7 @@ class Executor(Advisor):
         if off or action is None or robot is None:
             outcome = NotSent(off or "no robot for it")
         else:
+            doubtful = effect.command.command_id in self._unanswered
             self._unanswered.add(effect.command.command_id)
             outcome = await robot.execute(
                 effect.command,
@@ -137,7 +138,7 @@ class Executor(Advisor):
                 ttl_s=action.ttl_s,
                 timeout_s=action.timeout_s,
             )
-            if not isinstance(outcome, Unknown):
+            if not (doubtful or isinstance(outcome, Unknown)):
                 self._unanswered.discard(effect.command.command_id)
         await self._answered(effect.command, "send", outcome)
 
