@@ -34,7 +34,7 @@ class NotSent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="not_
 Outcome = Answered | Unknown | NotSent
 
 REQUEST_REFUSED_CODES = range(10, 13)
-"""Malformed, stale epoch, other hash (docs/plc-side.md): the PLC refuses the request, whatever became of the command."""
+"""Malformed, stale epoch, other hash (docs/plc-side.md): the request is refused, whatever became of the command."""
 SERVICE_CODES_FROM = 0x10000
 """Codes from here on are OPC UA StatusCodes: the method did not run."""
 
