@@ -127,10 +127,12 @@ class CellService:
                 reason=recovered.cold,
             )
             opening = [*opening, off]
+        said = Derived()
         for fact in opening:
             if isinstance(fact, AgentStarted):
                 fact = msgspec.structs.replace(fact, epoch=self.epoch)
-            await self._write(self.derivation.feed_fact(fact), self._storage.keeper.position, start=False)
+            said.facts += self.derivation.feed_fact(fact).facts
+        await self._write(said, self._storage.keeper.position, start=False)
         fulfiller.fulfil(tuple(outstanding(self.state, self._rules.policy).values()))
 
     async def put(self, message: Input | AnyFact) -> None:

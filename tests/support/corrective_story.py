@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +28,10 @@ from connectors.eventlog.verify import verify
 from connectors.plant.direct import DirectPlant
 from connectors.plant.plc import Answer, Plc
 from pipelines.config import Configuration
+from pipelines.decide import INPUT, CellService, Storage
+from pipelines.derive import Derivation
 from pipelines.executor import Executor
+from pipelines.recover import derivation_start, restore_latest
 from pipelines.replay import replay
 from pipelines.runner import FolderKeeper
 from pipelines.simulation import START_US, MemoryKeeper, Simulation
@@ -38,11 +43,13 @@ from schemas.samples import Kept
 from tests.support.crashing import Crash, CrashingBlobs, CrashingKeeper, CrashingRobot, CrashingStore, Points
 from tests.support.quick_plant import quick_configuration, quick_plant
 
-FAULT_AT_S = 18.0
-"""Plant time at which the pads become oily; the normal is learnt by then, even if crashes cost a few rows."""
-STORY_S = 90.0
+WARM_S = 8.0
+"""Plant time within which the normal is learnt. Stories in memory begin behind it, with a log that somebody left."""
+FAULT_AT_S = 9.0
+"""Plant time at which the pads become oily."""
+STORY_S = 40.0
 """Plant time within which every story must have ended."""
-SEGMENT_INPUTS = 30
+SEGMENT_INPUTS = 20
 SEGMENT_BYTES = 25_000
 
 Kind = Literal["effective", "absent"]
@@ -113,6 +120,7 @@ class World:
     wire: Wire = field(default_factory=Wire)
     broken: bool = False
     executor: type[Executor] = Executor
+    service: type[CellService] = CellService
 
     @contextlib.contextmanager
     def storage(self) -> Iterator[tuple[Any, Any]]:
@@ -134,24 +142,78 @@ class World:
             asyncio.run(store.close())
 
 
-def world(kind: Kind, folder: Path | None = None, executor: type[Executor] = Executor) -> World:
-    """Make a healthy plant without an agent."""
-    configuration = quick_configuration()
-    clock = VirtualClock(START_US)
+def world(kind: Kind, folder: Path | None = None) -> World:
+    """Make a healthy plant without an agent: on disk from nothing, in memory with the normal learnt already."""
+    configuration, clock = quick_configuration(), VirtualClock(START_US)
     plant = quick_plant(configuration, clock)
-    on_disk = folder is not None
-    made = World(
-        kind=kind,
-        configuration=configuration,
-        plant=plant,
-        blobs=FileBlobs(folder / "blobs") if folder is not None else MemoryBlobs(),
-        store=None if on_disk else MemoryStore(clock=clock),
-        keeper=None if on_disk else SegmentedKeeper(),
-        folder=folder,
-        executor=executor,
-    )
+    if folder is not None:
+        made = World(kind, configuration, plant, FileBlobs(folder / "blobs"), None, None, folder)
+    else:
+        plant.run(WARM_S)
+        store, blobs, keeper = asyncio.run(_inherited(clock, legacy()))
+        made = World(kind, configuration, plant, blobs, store, keeper)
     made.wire.watch(plant.station.plc)
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class Legacy:
+    """What an agent left that learnt the normal and was stopped."""
+
+    records: tuple[Recorded, ...]
+    inputs: tuple[Kept, ...]
+    blobs: tuple[bytes, ...]
+
+
+@cache
+def legacy() -> Legacy:
+    """Let an agent learn the normal."""
+    configuration, clock = quick_configuration(), VirtualClock(START_US)
+    store, blobs, keeper = MemoryStore(clock=clock), NotedBlobs(), SegmentedKeeper()
+
+    async def learn() -> tuple[Recorded, ...]:
+        simulation = Simulation(
+            configuration, seed=0, store=store, blobs=blobs, keeper=keeper, plant=quick_plant(configuration, clock)
+        )
+        async with simulation.running():
+            while clock.now_us() < START_US + WARM_S * 1e6:
+                await simulation.step()
+        return tuple([record async for record in store.read_all()])
+
+    records = asyncio.run(learn())
+    assert any(isinstance(record.fact, facts.CalibrationAdopted) for record in records), "nothing was learnt"
+    assert any(isinstance(record.fact, facts.DetectorSnapshotted) for record in records), "no snapshot was taken"
+    return Legacy(records, tuple(keeper.read(after=0)), tuple(blobs.noted))
+
+
+class NotedBlobs(MemoryBlobs):
+    """Blobs that can be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[bytes] = []
+
+    def put(self, data: bytes) -> str:
+        self.noted.append(data)
+        return super().put(data)
+
+
+async def _inherited(clock: VirtualClock, left: Legacy) -> tuple[MemoryStore, MemoryBlobs, SegmentedKeeper]:
+    store, blobs, keeper = MemoryStore(clock=clock), MemoryBlobs(), SegmentedKeeper()
+    for data in left.blobs:
+        blobs.put(data)
+    for kept in left.inputs:
+        if keeper.append(kept):
+            keeper.rotate()
+    at = 0
+    epoch = (await store.take(left.records[0].cell)).epoch
+    for record in left.records:
+        to = record.inputs[INPUT]
+        await store.append(
+            record.cell, [record.fact], expected=record.version - 1, advance={INPUT: (at, to)}, epoch=epoch
+        )
+        at = to
+    return store, blobs, keeper
 
 
 def live(world: World, points: Points) -> int | None:
@@ -177,7 +239,8 @@ async def _live(world: World, points: Points, store: Any, keeper: Any) -> int:
         plant=world.plant,
         wrap_robot=lambda robot: CrashingRobot(robot, points),
     )
-    simulation.executor.__class__ = world.executor
+    # A mutant differs from the product in one method; it needs no wiring of its own.
+    simulation.executor.__class__, simulation.service.__class__ = world.executor, world.service
     async with simulation.running():
         await _settled(simulation, points)
         recovered_n = len(points.labels)
@@ -238,6 +301,30 @@ def points_of(kind: Kind, folder: Path | None = None) -> tuple[list[str], int]:
     return points.labels, started_n
 
 
+def crash_once(kind: Kind, at: int, folder: Path | None = None) -> tuple[list[str], int]:
+    """Crash at one point, start again, go on to the end; returns violations, and how many points recovery crossed."""
+    made = world(kind, folder)
+    if live(made, Points(at)) is not None:
+        return [f"point {at} was not crossed"], 0
+    recovered_n = live(made, Points())
+    return violations(made), recovered_n or 0
+
+
+def crash_twice(kind: Kind, at: int, again: int, folder: Path | None = None) -> list[str]:
+    """Crash at one point, and at another one while recovering from that; returns violations."""
+    made = world(kind, folder)
+    for point in (at, again):
+        if live(made, Points(point)) is not None:
+            return [f"point {point} was not crossed"]
+    live(made, Points())
+    return violations(made)
+
+
+def quieten() -> None:
+    """Log nothing: notifications, and wishes that die as they should, are part of every story."""
+    logging.disable(logging.CRITICAL)
+
+
 # ---------------------------------------------------------------- what must hold
 
 
@@ -247,13 +334,22 @@ def violations(world: World) -> list[str]:
         records, log_id = asyncio.run(_everything(store))
         inputs = list(keeper.read(after=0))
     found = [*_once(world, records), *_ended(world, records), *_chained(world, records, log_id)]
-    rules = world.configuration.rules_for(world.configuration.plant.cells[0])
-    replayed = replay(rules, records, iter(inputs))
+    return found + _replayed(world, records, inputs)
+
+
+def _replayed(world: World, records: list[Recorded], inputs: list[Kept]) -> list[str]:
+    """Replay from the first snapshot on, if there is one, else from the beginning."""
+    derivation = Derivation(world.configuration.rules_for(world.configuration.plant.cells[0]))
+    snapshots = [r.fact.position for r in records if isinstance(r.fact, facts.DetectorSnapshotted)]
+    storage = Storage(MemoryStore(clock=world.plant.clock), world.blobs, MemoryKeeper())
+    position, _ = restore_latest(derivation, storage, records, at_most=snapshots[0] if snapshots else 0)
+    rest = records[derivation_start(records, position) :]
+    replayed = replay(derivation.rules, rest, iter(inputs[position:]), derivation=derivation)
     if replayed.divergence is not None:
-        found.append(f"replay: {replayed.divergence}")
-    elif replayed.facts_compared != len(records):
-        found.append(f"replay compared {replayed.facts_compared} of {len(records)} facts")
-    return found
+        return [f"replay: {replayed.divergence}"]
+    if replayed.facts_compared != len(rest):
+        return [f"replay compared {replayed.facts_compared} of {len(rest)} facts"]
+    return []
 
 
 async def _everything(store: Any) -> tuple[list[Recorded], str]:
@@ -327,7 +423,3 @@ def _chained(world: World, records: Sequence[Recorded], log_id: str) -> list[str
         if chain != r.chain or (r.position, r.version) != (version, version):
             return [f"the chain breaks at {r.position}"]
     return []
-
-
-
-

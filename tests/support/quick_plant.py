@@ -6,30 +6,29 @@ slips. Configuration: the packaged one, with bounds that end a story soon.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import replace
+import math
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 import connectors.plant
 from connectors.clock import VirtualClock
 from connectors.plant.cell import Cell, CycleReport, Setpoints
+from connectors.plant.conveyor import Conveyor
 from connectors.plant.direct import DirectPlant
+from connectors.plant.faults import Faults
 from pipelines.config import Configuration, load
 from pipelines.simulation import START_US
 
 CONFIG = Path(connectors.plant.__file__).parent / "config"
-CYCLE_S = 1.0
+CYCLE_S = 0.5
 SEED = 7
 
 QUICK: tuple[tuple[str, str, str], ...] = (
     ("plant.toml", "warm_up_rows = 60", "warm_up_rows = 10"),
-    ("policy.toml", "quiet_s = 30", "quiet_s = 3"),
-    ("catalogue.toml", "for_cycles = 10, within_s = 90", "for_cycles = 3, within_s = 8"),
+    ("plant.toml", "lateness_s = 2.0", "lateness_s = 0.5"),
+    ("policy.toml", "quiet_s = 30", "quiet_s = 2"),
+    ("catalogue.toml", "for_cycles = 10, within_s = 90", "for_cycles = 3, within_s = 4"),
     ("catalogue.toml", "for_cycles = 3, within_s = 60", "for_cycles = 2, within_s = 20"),
 )
 """File, what stands there, what stands there in a quick story."""
@@ -38,16 +37,22 @@ QUICK: tuple[tuple[str, str, str], ...] = (
 class QuickCell(Cell):
     """Holds while 2 * mu * F >= m * (g + a), in one line."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self._noise = np.random.default_rng(seed)
+    def __init__(self) -> None:
+        # Not the base's: what it makes beside these two is the contact physics.
+        self.faults, self.conveyor = Faults.none(), Conveyor()
+        self._cycles = 0
 
     def cycle(self, setpoints: Setpoints) -> CycleReport:
-        """Run one cycle of about a second."""
+        """Run one cycle.
+
+        The noise is bounded and spread evenly: ten rows are a short time to learn from, and the story must not turn
+        on a normal that was learnt badly.
+        """
         force_n = setpoints.grip_force_n if self.faults.stuck_force_n is None else self.faults.stuck_force_n
         speed = setpoints.motion_speed_pct / 100.0
         held = 2 * self.faults.pads().friction * force_n >= 0.5 * (9.81 + 8.5 * speed**2)
-        noise = self._noise.standard_normal(9)
+        self._cycles += 1
+        noise = [math.sin(2.4 * self._cycles + sensor) for sensor in range(9)]
         return CycleReport(
             took_s=CYCLE_S,
             cycle_time_s=CYCLE_S + 0.004 * noise[0],
@@ -87,5 +92,5 @@ def quick_configuration() -> Configuration:
 def quick_plant(configuration: Configuration, clock: VirtualClock | None = None) -> DirectPlant:
     """Return a plant of which a cycle costs microseconds."""
     plant = DirectPlant(configuration.plant.cells[0], SEED, clock or VirtualClock(START_US))
-    plant.station.cell = QuickCell(SEED)
+    plant.station.cell = QuickCell()
     return plant
