@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agent import planning
-from agent.guard.check import ATTEMPTS_MAX, check
-from agent.guard.question import Question, Snapshot
+from agent.guard.check import check
+from agent.guard.question import ATTEMPTS_MAX, Question, Snapshot
 from agent.incident import CommandProgress, PlanProgress
 from agent.turn import Turn
 from schemas import facts
@@ -31,7 +31,7 @@ def start_step(turn: Turn, plan: PlanProgress) -> None:
                 )
             )
         case "permitted":
-            pass
+            pass  # the fold has moved it: a fresh snapshot
 
 
 def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, progress: CommandProgress) -> None:
@@ -69,30 +69,35 @@ def _give_up(judged: facts.GuardJudged) -> facts.GuardJudged:
 
 def on_answer(turn: Turn, fact: facts.CommandAnswered, before: CommandProgress) -> None:
     """Conclude what the robot's word means. `before` is the progress before the fact was applied."""
-    command_id = fact.command_id
-    if before.phase not in ("intended", "querying"):
+    if not before.awaits(fact.by):
         return
+    queried_enough = fact.by == "query" and before.round >= turn.rules.policy.query_retries_max
     match fact.outcome:
         case Answered(state="rejected") as answer:
             _fail(turn, before, f"the robot rejected it: code {answer.code}, {answer.detail}")
-        case NotSent() as answer:
+        case NotSent() as answer if fact.by == "send":
             _fail(turn, before, f"not sent: {answer.reason}")
         case Answered(state="forgotten"):
             _unresolved(turn, before, "the robot's ledger no longer reaches back to it")
-        case Answered(state="never_seen") if before.attempt >= ATTEMPTS_MAX:
+        case Answered(state="never_seen") if fact.by == "query" and before.attempt >= ATTEMPTS_MAX:
             _fail(turn, before, f"the robot never saw it, {before.attempt} times")
-        case Answered(state="never_seen") if planning.plan_of(turn.state, before.command.plan_id) is None:
-            _fail(turn, before, "the robot never saw it, and its plan is gone")
-        case Unknown() as answer if before.round >= turn.rules.policy.query_retries_max:
+        case Answered(state="never_seen") if fact.by == "query" and turn.state.mode != "act":
+            _fail(turn, before, "the robot never saw it, and mode is observe: nothing is sent")
+        case (Unknown() | NotSent()) as answer if queried_enough:
             _unresolved(turn, before, f"no answer after {before.round} queries: {answer.reason}")
+        case Answered(state="running") if queried_enough:
+            _unresolved(turn, before, f"still running after {before.round} queries")
         case _:
-            assert command_id  # the fold has moved it: reading back, asking (again), or a fresh snapshot
+            pass  # the fold has moved it: reading back, asking (again), or a fresh snapshot
 
 
 def on_readback(turn: Turn, fact: facts.ReadbackTaken, progress: CommandProgress) -> None:
     """Done when the set-points read as asked."""
     action = turn.rules.catalogue.action(progress.command.action)
-    if progress.phase != "reading_back" or action is None:
+    if progress.phase != "reading_back":
+        return
+    if action is None:
+        _unresolved(turn, progress, f"{progress.command.action!r} is no longer in the catalogue")
         return
     for argument in action.args:
         reading, asked = fact.readings.get(argument.tag), progress.command.args[argument.name]

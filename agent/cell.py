@@ -8,6 +8,7 @@ from typing import Literal, TypeVar, assert_never
 
 from agent.incident import Ask, CommandProgress, Episode, Incident, PlanProgress, Sent
 from agent.notices import Notice, notice_of
+from agent.wakes import read_wake
 from schemas import facts
 from schemas.facts import AnyFact, OperatorRequested
 from schemas.outcomes import Answered, NotSent, Unknown
@@ -69,7 +70,7 @@ def apply(state: CellState, fact: AnyFact) -> CellState:
     """Return the state after `fact`. Facts about what is no longer there change nothing."""
     state = replace(state, at=max(state.at, fact.at))
     notice = notice_of(fact)
-    if notice is not None:
+    if notice is not None and not (isinstance(fact, facts.AnomalyDetected) and fact.episode_id in state.incident_of):
         state = replace(state, notifications={**state.notifications, notice.notification_id: notice})
     match fact:
         case facts.AgentStarted():
@@ -176,7 +177,10 @@ def _incident(
             return state
         escalated = replace(known, escalated=True, quiet_since=fact.at)
         return replace(state, incidents={**state.incidents, known.incident_id: escalated})
-    opened = state.episodes[fact.episode_id].opened
+    episode = state.episodes.get(fact.episode_id)
+    if episode is None:
+        return state
+    opened = episode.opened
     if isinstance(fact, facts.IncidentOpened):
         incident = Incident(
             incident_id=fact.incident_id,
@@ -190,8 +194,9 @@ def _incident(
             asked={"reflex": frozenset(), "proposal": frozenset()},
             quiet_since=fact.at,
         )
+    elif known is None:
+        return state
     else:
-        assert known is not None, "joined an incident that is not open"
         incident = replace(
             known,
             assets=known.assets if opened.asset in known.assets else (*known.assets, opened.asset),
@@ -221,8 +226,10 @@ def _answer(
     if not isinstance(fact, facts.ReasonerAsked):
         return replace(state, asks=_without(state.asks, fact.request_id))
     request = fact.request
+    incident = state.incidents.get(request.incident_id)
+    if incident is None:
+        return state
     state = replace(state, asks={**state.asks, request.request_id: Ask(request, fact.at)})
-    incident = state.incidents[request.incident_id]
     asked = {**incident.asked, request.tier: incident.asked[request.tier] | set(incident.assets)}
     incident = replace(incident, asked=asked, proposals=incident.proposals + (request.tier == "proposal"))
     return replace(state, incidents={**state.incidents, incident.incident_id: incident})
@@ -281,17 +288,18 @@ def _request(state: CellState, fact: facts.OperatorRequested | facts.RequestRefu
 
 
 def _woken(state: CellState, fact: facts.TimeReached) -> CellState:
-    kind, subject, _ = fact.wake_id.split("|")
-    progress = state.commands.get(subject)
-    if progress is None:
+    wake = read_wake(fact.wake_id)
+    progress = state.commands.get(wake.subject) if wake is not None else None
+    # One that was armed before the phase began belongs to an earlier pause.
+    if wake is None or progress is None or not wake.at > progress.since_at:
         return state
-    if kind == "retry" and progress.phase == "waiting":
+    if wake.kind == "retry" and progress.phase == "waiting":
         woken = replace(progress, phase="awaiting_snapshot", since_at=fact.at, round=progress.round + 1)
-    elif kind == "query" and progress.phase == "query_pause":
+    elif wake.kind == "query" and progress.phase == "query_pause":
         woken = replace(progress, phase="querying", since_at=fact.at, round=progress.round + 1)
     else:
         return state
-    return replace(state, commands={**state.commands, subject: woken})
+    return replace(state, commands={**state.commands, wake.subject: woken})
 
 
 CommandFact = (
@@ -366,11 +374,11 @@ def _moved(progress: CommandProgress, fact: CommandFact) -> CommandProgress:
             return replace(progress, phase="unresolved", since_at=fact.at)
         case facts.TagsRebaselined():
             return replace(progress, moves=())
-        case facts.EffectVerified():
+        case facts.EffectVerified() if progress.phase == "verifying":
             return replace(progress, phase="ended", since_at=fact.at, result="effective")
-        case facts.EffectAbsent():
+        case facts.EffectAbsent() if progress.phase == "verifying":
             return replace(progress, phase="ended", since_at=fact.at, result="absent")
-        case facts.SnapshotTaken() | facts.ReadbackTaken():
+        case facts.SnapshotTaken() | facts.ReadbackTaken() | facts.EffectVerified() | facts.EffectAbsent():
             return progress
     assert_never(fact)
 
@@ -390,7 +398,7 @@ def _judged(progress: CommandProgress, fact: facts.GuardJudged) -> CommandProgre
 
 
 def _answered(progress: CommandProgress, fact: facts.CommandAnswered) -> CommandProgress:
-    if progress.phase not in ("intended", "querying"):
+    if not progress.awaits(fact.by):
         return progress
     match fact.outcome:
         case Answered(state="done"):
@@ -400,9 +408,11 @@ def _answered(progress: CommandProgress, fact: facts.CommandAnswered) -> Command
         case Answered(state="never_seen") if fact.by == "query":
             # The query raised the fence: what was sent before can no longer be accepted.
             return replace(progress, phase="awaiting_snapshot", since_at=fact.at, round=progress.round + 1)
-        case Unknown() if fact.by == "query":
+        case Unknown() | NotSent() if fact.by == "query":
+            # A query that did not leave says nothing about the send before it.
             return replace(progress, phase="query_pause", since_at=fact.at)
-        case Unknown():
+        case Unknown() | Answered(state="never_seen"):
+            # "Never seen" in answer to a send is no fence: the frame may still be on its way.
             return replace(progress, phase="querying", since_at=fact.at, round=progress.round + 1)
         case Answered() | NotSent():
             return progress  # rejected, forgotten, not sent: the step says what that means

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.cell import CellState
+from agent.wakes import name_wake
 from schemas.commands import Command
 from schemas.plans import ReasonerRequest
 from schemas.policy import Policy
@@ -116,7 +117,7 @@ def outstanding(state: CellState, policy: Policy) -> dict[str, Effect]:
 
 
 def _wake(wishes: dict[str, Effect], kind: str, subject: str, at: int) -> None:
-    wake_id = f"{kind}|{subject}|{at}"
+    wake_id = name_wake(kind, subject, at)
     wishes[f"wake|{wake_id}"] = WakeAt(wake_id, at)
 
 

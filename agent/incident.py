@@ -98,6 +98,10 @@ class CommandProgress:
     settle_s: float = 0.0
     result: Literal["", "completed", "effective", "absent", "failed"] = ""
 
+    def awaits(self, by: Literal["send", "query"]) -> bool:
+        """Whether an answer to the send, or to a query, still says something new."""
+        return self.phase == "querying" or (self.phase == "intended" and by == "send")
+
 
 @dataclass(frozen=True, slots=True)
 class PlanProgress:

@@ -48,6 +48,8 @@ def _approve(turn: Turn, fact: OperatorRequested) -> None:
     progress = turn.state.commands.get(fact.target)
     if progress is None or progress.phase != "awaiting_approval":
         _refuse(turn, fact, "approval.target", "no command of this id waits for approval")
+    elif not turn.at < progress.decide_by_at:
+        _refuse(turn, fact, "approval.expired", "the time to decide is over")
     elif fact.command_sha256 != progress.sha256:
         _refuse(turn, fact, "approval.hash", "what you saw is not what would run: look again")
     elif fact.who in progress.approvers:
@@ -74,7 +76,9 @@ def _action_name(turn: Turn, fact: OperatorRequested) -> str:
 def _check_request(turn: Turn, fact: OperatorRequested) -> None:
     """Refuse at once what no snapshot could make right."""
     name = _action_name(turn, fact)
-    if not name:
+    if turn.state.mode != "act":
+        _refuse(turn, fact, "mode", "mode is observe: nothing is sent")
+    elif not name:
         _refuse(turn, fact, "scope", "policy.toml names no hold_action")
     elif turn.rules.catalogue.action(name) is None:
         known = ", ".join(a.name for a in turn.rules.catalogue.actions)
@@ -90,14 +94,22 @@ def _check_tags(turn: Turn, fact: OperatorRequested) -> None:
 
 def _switch(turn: Turn, fact: OperatorRequested, *, on: bool) -> None:
     turn.conclude(facts.AutomationSwitched(at=turn.at, on=on, who=fact.who, reason=fact.reason))
-    if on:
-        return
+    if not on:
+        _drop_plans(turn, f"{fact.who} switched automation off")
+
+
+def drop_all(turn: Turn, reason: str) -> None:
+    """Drop what has not left yet: requests, and plans whose present command is not intended."""
+    for request in list(turn.state.requests.values()):
+        _refuse(turn, request, "mode", reason)
+    _drop_plans(turn, reason)
+
+
+def _drop_plans(turn: Turn, reason: str) -> None:
     for plan in list(turn.state.plans.values()):
         phase = turn.state.commands[plan.commands[plan.step]].phase
         if phase in ("proposed", "awaiting_approval", "awaiting_snapshot", "waiting"):
-            turn.conclude(
-                facts.PlanDropped(at=turn.at, plan_id=plan.plan_id, reason=f"{fact.who} switched automation off")
-            )
+            turn.conclude(facts.PlanDropped(at=turn.at, plan_id=plan.plan_id, reason=reason))
 
 
 def _resolve(turn: Turn, fact: OperatorRequested) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agent import acting
 from agent.cell import CellState
@@ -163,13 +163,19 @@ def _commands(
                 robot=action.robot if action is not None else "",
                 action=choice.name,
                 verb=action.binding.verb if action is not None else "",
-                args=dict(choice.args),
+                args=_in_order(action, choice.args),
                 from_values=before,
                 origin=origin,
             )
         )
         present.update({a.tag: choice.args[a.name] for a in known if a.name in choice.args})
     return tuple(commands)
+
+
+def _in_order(action: Action | None, args: Mapping[str, float]) -> dict[str, float]:
+    """Copy in the catalogue's order; what it does not know comes last, for the guard to refuse."""
+    names = [a.name for a in action.args if a.name in args] if action is not None else []
+    return {name: args[name] for name in [*names, *(n for n in args if n not in names)]}
 
 
 def _compensation(turn: Turn, progress: CommandProgress, plan_id: str) -> tuple[Command, ...]:

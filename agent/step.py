@@ -12,10 +12,11 @@ from agent.cell import CellState, apply
 from agent.effects import Effect, outstanding
 from agent.guard.question import Rulebook
 from agent.identity import derive
-from agent.incident import DATA_QUALITY_DETECTORS, Incident
+from agent.incident import DATA_QUALITY_DETECTORS, CommandProgress, Incident
 from agent.reasoning.parse import parse_plan
 from agent.reasoning.request import question_of
 from agent.turn import Turn
+from agent.wakes import read_wake
 from schemas import facts
 from schemas.facts import AnyFact
 from schemas.plans import Tier, Unusable
@@ -44,6 +45,8 @@ def step(state: CellState, fact: AnyFact, rules: Rulebook) -> Stepped:
 
 def _react(turn: Turn, fact: AnyFact, before: CellState) -> None:
     match fact:
+        case facts.AgentStarted(mode="observe"):
+            operating.drop_all(turn, "mode is observe: nothing is sent")
         case facts.AnomalyDetected():
             if fact.episode_id not in before.incident_of:
                 _place(turn, fact)
@@ -66,10 +69,10 @@ def _react(turn: Turn, fact: AnyFact, before: CellState) -> None:
             if (progress := before.commands.get(fact.command_id)) is not None:
                 acting.on_readback(turn, fact, progress)
         case facts.EffectVerified():
-            if (progress := before.commands.get(fact.command_id)) is not None:
+            if (progress := _verifying(before, fact.command_id)) is not None:
                 planning.end_step(turn, progress.command.plan_id, "", done=True)
         case facts.EffectAbsent():
-            if (progress := before.commands.get(fact.command_id)) is not None:
+            if (progress := _verifying(before, fact.command_id)) is not None:
                 planning.on_effect_absent(turn, fact, progress)
         case facts.OperatorRequested():
             if fact.request_id not in before.seen_requests:
@@ -78,6 +81,11 @@ def _react(turn: Turn, fact: AnyFact, before: CellState) -> None:
             _woken(turn, fact, before)
         case _:
             pass  # the fold has taken it; nothing follows
+
+
+def _verifying(state: CellState, command_id: str) -> CommandProgress | None:
+    progress = state.commands.get(command_id)
+    return progress if progress is not None and progress.phase == "verifying" else None
 
 
 def _place(turn: Turn, fact: facts.AnomalyDetected) -> None:
@@ -142,7 +150,9 @@ def _reflex_at_work(state: CellState, incident: Incident) -> bool:
 def _again(turn: Turn, incident_id: str) -> None:
     """An episode goes on and nobody is at it: ask once more, with fresh evidence."""
     incident = turn.state.incidents.get(incident_id)
-    if incident is None or incident.kind != "process" or incident.escalated or not turn.state.automation_on:
+    if incident is None or incident.kind != "process" or incident.escalated:
+        return
+    if not incident.open_episodes or not turn.state.automation_on:
         return
     if turn.state.plans_of(incident_id) or turn.state.asks_of(incident_id):
         return
@@ -150,12 +160,13 @@ def _again(turn: Turn, incident_id: str) -> None:
 
 
 def _cleared(turn: Turn, incident_id: str) -> None:
-    """Plans that still wait for a person are pointless once all episodes cleared."""
+    """A reasoner's plan that still waits is pointless once all episodes cleared; a person's and a way back are not."""
     incident = turn.state.incidents.get(incident_id)
     if incident is None or incident.open_episodes:
         return
     for plan in turn.state.plans_of(incident_id):
-        if turn.state.commands[plan.commands[plan.step]].phase in ("awaiting_approval", "waiting"):
+        waits = turn.state.commands[plan.commands[plan.step]].phase in ("awaiting_approval", "waiting")
+        if plan.origin == "reasoner" and waits:
             planning.end_step(turn, plan.plan_id, "all episodes of the incident cleared", done=False)
 
 
@@ -166,10 +177,15 @@ def _answered(turn: Turn, fact: facts.ReasonerAnswered, before: CellState) -> No
             facts.AnswerDropped(at=turn.at, request_id=fact.request_id, reason="nobody waits for it any more")
         )
         return
+    incident = turn.state.incidents.get(ask.request.incident_id)
+    if incident is None or not incident.open_episodes:
+        reason = "all episodes of the incident cleared"
+        turn.conclude(facts.AnswerDropped(at=turn.at, request_id=fact.request_id, reason=reason))
+        return
     parsed = parse_plan(fact.completion.raw, ask.request, turn.rules)
     if isinstance(parsed, Unusable):
         _unusable(turn, fact.request_id, parsed, before)
-    elif ask.request.incident_id in turn.state.incidents:
+    else:
         planning.propose(turn, ask.request, parsed, fact.completion.reasoner)
 
 
@@ -188,22 +204,31 @@ def _snapshot(turn: Turn, fact: facts.SnapshotTaken, before: CellState) -> None:
 
 
 def _woken(turn: Turn, fact: facts.TimeReached, before: CellState) -> None:
-    kind, subject, _ = fact.wake_id.split("|")
-    match kind:
-        case "deadline" if subject in before.asks:
-            ask = before.asks[subject]
+    wake = read_wake(fact.wake_id)
+    if wake is None:
+        return
+    match wake.kind:
+        case "deadline" if wake.subject in before.asks:
+            ask = before.asks[wake.subject]
             waited = Unusable("reasoner.deadline", f"no answer within {ask.request.deadline_s:g} s")
-            _unusable(turn, subject, waited, before)
+            _unusable(turn, wake.subject, waited, before)
         case "decide_by":
-            progress = turn.state.commands.get(subject)
+            progress = turn.state.commands.get(wake.subject)
             if progress is not None and progress.phase == "awaiting_approval":
                 planning.end_step(turn, progress.command.plan_id, "nobody decided in time", done=False)
         case "quiet":
-            incident = turn.state.incidents.get(subject)
-            if incident is not None and not incident.open_episodes and not turn.state.plans_of(subject):
+            incident = turn.state.incidents.get(wake.subject)
+            if incident is not None and _quiet_by(turn, incident, wake.at):
                 _close(turn, incident)
         case _:
             pass  # retry and query: the fold has moved the command on
+
+
+def _quiet_by(turn: Turn, incident: Incident, armed_for: int) -> bool:
+    """Whether nothing is open, and the wake-up was armed for the present quiet and not for an earlier one."""
+    if incident.open_episodes or turn.state.plans_of(incident.incident_id):
+        return False
+    return armed_for >= incident.quiet_since + int(turn.rules.policy.quiet_s * 1e6)
 
 
 def _close(turn: Turn, incident: Incident) -> None:

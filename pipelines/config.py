@@ -157,8 +157,18 @@ def cross_check(plant: Plant, catalogue: Catalogue, policy: Policy, playbook: Pl
         for number, action in enumerate(catalogue.actions):
             if action.robot in robots:
                 _check_action(f"actions.{number}", action, cell)
+    _check_robots(catalogue, plant)
     _check_policy(policy, catalogue)
     _check_playbook(playbook, catalogue, plant)
+
+
+def _check_robots(catalogue: Catalogue, plant: Plant) -> None:
+    robots = {robot.id for cell in plant.cells for robot in cell.robots}
+    for number, action in enumerate(catalogue.actions):
+        if action.robot not in robots:
+            _fail(
+                "catalogue.toml", f"actions.{number}.robot", f"{action.name}: plant.toml has no robot {action.robot!r}"
+            )
 
 
 def _check_action(field: str, action: Action, cell: Cell) -> None:
@@ -186,9 +196,11 @@ def _check_action(field: str, action: Action, cell: Cell) -> None:
 
 
 def _check_policy(policy: Policy, catalogue: Catalogue) -> None:
-    for name in [*(p.action for p in policy.actions), *(x.action for x in policy.limits), policy.hold_action]:
-        if name and catalogue.action(name) is None:
-            _fail("policy.toml", "actions", f"catalogue.toml has no action {name!r}")
+    named = {"actions": [p.action for p in policy.actions], "limits": [x.action for x in policy.limits]}
+    for field, names in {**named, "hold_action": [policy.hold_action] * bool(policy.hold_action)}.items():
+        for name in names:
+            if catalogue.action(name) is None:
+                _fail("policy.toml", field, f"catalogue.toml has no action {name!r}")
     for limit in policy.limits:
         action = catalogue.action(limit.action)
         known = {a.name: a for a in action.args} if action is not None else {}
@@ -211,7 +223,10 @@ def _check_policy(policy: Policy, catalogue: Catalogue) -> None:
 
 def _check_playbook(playbook: Playbook, catalogue: Catalogue, plant: Plant) -> None:
     tags = {tag.name for cell in plant.cells for tag in cell.tags}
+    assets = {asset.id for cell in plant.cells for asset in cell.assets}
     for number, rule in enumerate(playbook.rules):
+        if rule.asset not in assets:
+            _fail("playbook.toml", f"rules.{number}.asset", f"plant.toml has no asset {rule.asset!r}")
         for sign in rule.when:
             if sign.tag not in tags:
                 _fail("playbook.toml", f"rules.{number}.when", f"plant.toml has no tag {sign.tag!r}")

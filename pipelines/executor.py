@@ -24,7 +24,7 @@ from schemas.catalogue import Action
 from schemas.commands import Command, Reading
 from schemas.errors import ConnectionFault
 from schemas.facts import AnyFact, CommandAnswered, ReadbackTaken, SnapshotTaken
-from schemas.outcomes import NotSent, Outcome
+from schemas.outcomes import NotSent, Outcome, Unknown
 from schemas.plans import Tier
 from schemas.samples import Control, Input
 
@@ -75,8 +75,8 @@ class Executor(Advisor):
     ) -> None:
         super().__init__(service, clock, reasoners, notifiers)
         self._service, self._rules, self._machines = service, rules, machines
-        self._sent: set[str] = set()
-        """Commands sent since the fence was last raised."""
+        self._unanswered: set[str] = set()
+        """Commands that may still be on their way, sent since the fence was last raised."""
         self._controls = 0
 
     def work_for(self, effect: Effect) -> Coroutine[Any, Any, None] | None:
@@ -129,7 +129,7 @@ class Executor(Advisor):
         if off or action is None or robot is None:
             outcome = NotSent(off or "no robot for it")
         else:
-            self._sent.add(effect.command.command_id)
+            self._unanswered.add(effect.command.command_id)
             outcome = await robot.execute(
                 effect.command,
                 command_sha256=effect.sha256,
@@ -137,6 +137,8 @@ class Executor(Advisor):
                 ttl_s=action.ttl_s,
                 timeout_s=action.timeout_s,
             )
+            if not isinstance(outcome, Unknown):
+                self._unanswered.discard(effect.command.command_id)
         await self._answered(effect.command, "send", outcome)
 
     def _off(self) -> str:
@@ -146,11 +148,11 @@ class Executor(Advisor):
         return "the off-switch file is there" if self._machines.off_file.exists() else ""
 
     async def _query(self, effect: QueryCommand) -> None:
-        """Raise the fence if anything was sent below it, then ask."""
+        """Raise the fence if it may still be on its way, then ask."""
         command = effect.command
-        if command.command_id in self._sent:
+        if command.command_id in self._unanswered:
             await self._service.raise_epoch(f"outcome of {command.command_id} is unknown")
-            self._sent.clear()
+            self._unanswered.clear()
         robot = self._robot(self._rules.catalogue.action(command.action))
         outcome: Outcome = NotSent("no robot for it")
         if robot is not None:

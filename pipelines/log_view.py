@@ -54,7 +54,8 @@ def summary(fact: AnyFact) -> str:
             seconds = (fact.until_at - fact.from_at) / 1e6
             return f"{', '.join(fact.tags) or 'all tags'}: {seconds:.1f} s lost: {fact.reason}"
         case facts.SourceChanged():
-            return f"{fact.source} {'is back' if fact.alive else 'is lost'}"
+            source = "all input" if fact.source == "watch" else fact.source
+            return f"{source} {'is back' if fact.alive else 'is lost'}"
         case facts.SourceSilent():
             return f"{fact.source} said nothing for {fact.silent_s:.0f} s"
         case facts.AnomalyDetected():
@@ -103,8 +104,9 @@ def _decision(fact: AnyFact) -> str:
         case facts.PlanUnusable():
             return f"{fact.rule}: {fact.reason}"
         case facts.PlanProposed():
-            said = "; ".join(f.diagnosis for f in fact.findings)
-            return f"{fact.plan_id[:8]} by {fact.who}: {said} -> {', '.join(map(_said, fact.commands)) or 'nothing'}"
+            said = "; ".join(f.diagnosis for f in fact.findings) or fact.origin
+            wanted = ", ".join(map(_said, fact.commands)) or "no action"
+            return f"{fact.plan_id[:8]} by {fact.who}: {said} -> {wanted}"
         case facts.PlanAdvanced():
             return f"{fact.plan_id[:8]} step {fact.step + 1}"
         case facts.PlanDropped():
@@ -161,5 +163,9 @@ def _outcome(fact: facts.CommandAnswered) -> str:
 
 
 def _said(command: Command) -> str:
-    values = ", ".join(f"{command.from_values.get(k, float('nan')):g} -> {v:g}" for k, v in command.args.items())
+    values = ", ".join(f"{_value(command.from_values.get(k))} -> {v:g}" for k, v in command.args.items())
     return f"{command.action} {values}".rstrip()
+
+
+def _value(value: float | None) -> str:
+    return "?" if value is None else f"{value:g}"

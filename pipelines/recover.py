@@ -6,10 +6,11 @@ Facts are folded, never concluded anew; only the detectors' memory is rebuilt, b
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agent.ports import Blobs
 from pipelines.derive import Derivation
 from schemas.errors import CodecError
 from schemas.facts import DetectorSnapshotted
@@ -39,50 +40,70 @@ async def recover(derivation: Derivation, storage: Storage, cell: str, until: in
         LogCorrupt: a stored record, blob or segment does not verify.
     """
     records = [record async for record in storage.store.read_cell(cell)]
-    first, recovered = restore_latest(derivation, storage, records)
-    inputs = Lookahead(storage.keeper.read(after=first))
-    if (begins := inputs.position) is not None and begins != first + 1:
-        recovered.cold = f"kept input begins at {begins}, not at {first + 1}: the detectors warm up again"
-    for record in records[derivation_start(records, first) :]:
+    inputs, cold = rebuild(derivation, storage.blobs, records, lambda after: storage.keeper.read(after=after))
+    for kept in inputs.up_to(until):
+        derivation.rebuild(kept)
+    return Recovered(list(inputs.rest()), cold)
+
+
+def rebuild(
+    derivation: Derivation, blobs: Blobs, records: Sequence[Recorded], read: Callable[[int], Iterator[Kept]]
+) -> tuple[Lookahead, str]:
+    """Bring a fresh derivation to the end of `records`.
+
+    Args:
+        derivation: Fresh, with the rules of now.
+        blobs: Where snapshots lie.
+        records: One cell's, from the first.
+        read: Gives the kept input behind a position.
+
+    Returns:
+        The kept input that is left, and why the detectors warm up again (empty: they go on where they were).
+    """
+    snapshot, cold = _usable_snapshot(derivation, blobs, records)
+    done = 0
+    if snapshot is not None:
+        done = snapshot.index + 1
+        for record in records[:done]:
+            derivation.fold_state(record.fact)
+        derivation.restore(snapshot.data)
+    first = snapshot.position if snapshot is not None else 0
+    inputs = Lookahead(read(first))
+    if inputs.position is not None and inputs.position != first + 1:
+        cold = f"kept input begins at {inputs.position}, not at {first + 1}: the detectors warm up again"
+    for record in records[done:]:
         for kept in inputs.up_to(record.inputs.get("input", 0)):
             derivation.rebuild(kept)
         derivation.fold(record.fact)
-    for kept in inputs.up_to(until):
-        derivation.rebuild(kept)
-    recovered.behind = list(inputs.rest())
-    return recovered
+    return inputs, cold
 
 
-def restore_latest(
-    derivation: Derivation, storage: Storage, records: list[Recorded], *, at_most: int | None = None
-) -> tuple[int, Recovered]:
-    """Restore the newest usable snapshot, folding the facts up to it; returns its input position (0: none)."""
-    recovered = Recovered()
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    index: int
+    """Of its record."""
+    position: int
+    """Of the last input before it."""
+    data: bytes
+
+
+def _usable_snapshot(derivation: Derivation, blobs: Blobs, records: Sequence[Recorded]) -> tuple[_Snapshot | None, str]:
+    """Return the newest snapshot that this code and configuration can go on from."""
+    cold = ""
     for index in range(len(records) - 1, -1, -1):
-        fact = records[index].fact if records[index].type == "detector.snapshotted/1" else None
-        if not isinstance(fact, DetectorSnapshotted) or (at_most is not None and fact.position > at_most):
+        if records[index].type != "detector.snapshotted/1":
             continue
+        fact = records[index].fact
+        assert isinstance(fact, DetectorSnapshotted)
         try:
-            data = storage.blobs.get(fact.sha256)
+            data = blobs.get(fact.sha256)
             Derivation(derivation.rules).restore(data)
         except (CodecError, KeyError) as error:
-            recovered.cold = f"the detectors' snapshot at input {fact.position} cannot be used ({error})"
-            LOG.warning("%s", recovered.cold)
+            cold = f"the detectors' snapshot at input {fact.position} cannot be used ({error})"
+            LOG.warning("%s", cold)
             continue
-        for record in records[: index + 1]:
-            derivation.fold_state(record.fact)
-        derivation.restore(data)
-        return fact.position, recovered
-    return 0, recovered
-
-
-def derivation_start(records: list[Recorded], snapshot_position: int) -> int:
-    """Return the index of the first record behind the snapshot at this input position; 0 without one."""
-    for index in range(len(records) - 1, -1, -1):
-        fact = records[index].fact if records[index].type == "detector.snapshotted/1" else None
-        if isinstance(fact, DetectorSnapshotted) and fact.position == snapshot_position:
-            return index + 1
-    return 0
+        return _Snapshot(index, fact.position, data), cold
+    return None, cold
 
 
 class Lookahead:

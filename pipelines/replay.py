@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from agent.guard.question import Rulebook
 from pipelines.derive import Derivation
 from pipelines.recover import Lookahead
-from schemas.facts import AnyFact, encode, is_derived, type_name
+from schemas.facts import DERIVED_NAMES, AnyFact, encode, type_name
 from schemas.records import Recorded
 from schemas.samples import Kept
 
@@ -37,6 +36,7 @@ class Replayed:
     """What a replay came to."""
 
     facts_compared: int = 0
+    """Derived ones; external facts are fed, not compared."""
     inputs_fed: int = 0
     incidents: set[str] = field(default_factory=set)
     from_us: int = 0
@@ -47,6 +47,15 @@ class Replayed:
     def plant_s(self) -> float:
         """Agent time that the fed input spans."""
         return max(0.0, (self.until_us - self.from_us) / 1e6)
+
+    def add(self, part: Replayed) -> None:
+        """Take in what another stretch came to."""
+        self.facts_compared += part.facts_compared
+        self.inputs_fed += part.inputs_fed
+        self.incidents |= part.incidents
+        self.from_us = self.from_us or part.from_us
+        self.until_us = max(self.until_us, part.until_us)
+        self.divergence = part.divergence
 
 
 def refuse_sockets() -> None:
@@ -60,23 +69,21 @@ def refuse_sockets() -> None:
 
 
 def replay(
-    rules: Rulebook,
     records: Iterable[Recorded],
-    inputs: Iterator[Kept],
+    inputs: Lookahead,
     *,
-    derivation: Derivation | None = None,
+    derivation: Derivation,
     progress: Callable[[Replayed], None] | None = None,
 ) -> Replayed:
     """Re-derive what `records` (one cell's, in order) say was derived from `inputs`.
 
     Args:
-        rules: The configuration of then, or another one to see what changes.
-        records: From the beginning, or behind the snapshot that `derivation` was restored from.
+        records: From the beginning, or from where `derivation` stands.
         inputs: Kept inputs from the same place on.
-        derivation: Where to begin; a fresh one if None.
+        derivation: Where to begin, with the configuration of then, or with another one to see what changes.
         progress: Called after every record.
     """
-    run = _Run(derivation or Derivation(rules), Lookahead(inputs))
+    run = _Run(derivation, inputs)
     for record in records:
         run.take(record)
         if run.result.divergence is not None:
@@ -98,15 +105,14 @@ class _Run:
         self._last_position = 0
 
     def take(self, record: Recorded) -> None:
-        fact = record.fact
         until = record.inputs.get("input", 0)
         self._last_position = record.position
-        if not self._expected and is_derived(fact):
+        if not self._expected and record.type in DERIVED_NAMES:
             self._feed_until_something(until)
         elif not self._expected:
             self._feed_all(until, record)
             if self.result.divergence is None:
-                self._expected.extend(self._derivation.feed_fact(fact).facts)
+                self._expected.extend(self._derivation.feed_fact(record.fact).facts)
         if self.result.divergence is None:
             self._compare(record)
 
@@ -138,7 +144,7 @@ class _Run:
         if replayed is None or type_name(replayed) != record.type or encode(replayed) != record.data:
             self._diverge(record.position, record.data.decode(), replayed)
             return
-        self.result.facts_compared += 1
+        self.result.facts_compared += record.type in DERIVED_NAMES
         if record.type == "incident.opened/1":
             self.result.incidents.add(getattr(replayed, "incident_id", ""))
 

@@ -110,7 +110,8 @@ class Action(Strict):
     """Tags that it moves for good; exactly these are re-baselined."""
     settle_s: float = Field(default=0.0, ge=0)
     compensation: Literal["none", "previous_value"] = "none"
-    cooldown_s: float = Field(default=0.0, ge=0)
+    cooldown_s: float = Field(default=0.0, ge=0, le=3600)
+    """Budgets look one hour back: a longer one could not be kept."""
     max_per_hour: int = Field(default=6, ge=1)
     exclusive_with: tuple[str, ...] = ()
     approvals: int = Field(default=0, ge=0, le=2)
@@ -144,6 +145,8 @@ class Catalogue(Strict):
         if len(set(names)) != len(names):
             raise ValueError("two actions have the same name: rename one")
         for action in self.actions:
+            if len({a.name for a in action.args}) != len(action.args):
+                raise ValueError(f"action {action.name!r}: two arguments have the same name: rename one")
             for other in action.exclusive_with:
                 if other not in names:
                     raise ValueError(f"action {action.name!r} is exclusive with unknown {other!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Literal
 
 import msgspec
@@ -43,8 +44,8 @@ class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def good(self) -> bool:
-        """Whether it is a number with a Good StatusCode."""
-        return self.value is not None and self.value == self.value and (self.status >> 30) == 0
+        """Whether it is a finite number with a Good StatusCode: the log cannot hold another one."""
+        return self.value is not None and math.isfinite(self.value) and (self.status >> 30) == 0
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

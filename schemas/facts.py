@@ -7,6 +7,7 @@ clock); *derived* facts were concluded. Replay feeds the first and compares the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from schemas.errors import CodecError
 from schemas.evidence import Evidence
 from schemas.outcomes import Outcome
 from schemas.plans import Completion, Finding, ReasonerRequest, Tier
+from schemas.upcast import UPCASTS, Raw, upcast
 
 
 class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", kw_only=True):
@@ -430,7 +432,8 @@ Concluded = (
 AnyFact = External | Detected | Concluded
 """External came from outside; Detected follows from the kept input; Concluded follows from `agent.step`."""
 
-DERIVED_TYPES = (*Detected.__args__, *Concluded.__args__)
+DERIVED_NAMES = frozenset(str(t.__struct_config__.tag) for t in (*Detected.__args__, *Concluded.__args__))
+"""Names of the facts that replay must come to by itself."""
 
 _DECODER = msgspec.json.Decoder(AnyFact)
 _ENCODER = msgspec.json.Encoder(order="deterministic")
@@ -441,18 +444,13 @@ def type_name(fact: AnyFact) -> str:
     return str(fact.__struct_config__.tag)
 
 
-def is_derived(fact: AnyFact) -> bool:
-    """Tell whether replay must come to this fact by itself."""
-    return isinstance(fact, DERIVED_TYPES)
-
-
 def encode(fact: AnyFact) -> bytes:
     """Return the bytes that are stored and hashed. Equal facts give equal bytes."""
     return _ENCODER.encode(fact)
 
 
-def decode(data: bytes) -> AnyFact:
-    """Read stored bytes.
+def decode(data: bytes, steps: Mapping[str, Callable[[Raw], Raw]] = UPCASTS) -> AnyFact:
+    """Read stored bytes, of today's version or of one that `steps` lead on from.
 
     Raises:
         CodecError: not JSON, an unknown type, or a field that is missing, unknown or of the wrong type.
@@ -460,5 +458,20 @@ def decode(data: bytes) -> AnyFact:
     try:
         fact: AnyFact = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise CodecError(f"not a fact: {error}") from error
+        older = _older(data, steps)
+        if older is None:
+            raise CodecError(f"not a fact: {error}") from error
+        return older
+    return fact
+
+
+def _older(data: bytes, steps: Mapping[str, Callable[[Raw], Raw]]) -> AnyFact | None:
+    """Read a fact of an earlier version; None: it is not one."""
+    try:
+        raw = msgspec.json.decode(data)
+        if not isinstance(raw, dict) or raw.get("type") not in steps:
+            return None
+        fact: AnyFact = msgspec.convert(upcast(raw, steps), AnyFact)
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+        return None
     return fact

@@ -67,6 +67,8 @@ class Tag(Strict):
     role: Role = "process"
     hold_s: float = Field(default=10.0, gt=0)
     """How long the last good value stands for the present while nothing new comes and the source is alive."""
+    settle_s: float = Field(default=0.0, ge=0)
+    """How long after a stop of the cell its value drifts back to normal: statistics pass over it meanwhile."""
     deadband: float = Field(default=0.0, ge=0)
     limits: Limits | None = None
     watch: bool = True
@@ -150,6 +152,14 @@ class Cell(Strict):
         names = {t.name: t for t in self.tags}
         if len(names) != len(self.tags):
             raise ValueError("two tags have the same name: rename one")
+        ids = {
+            "assets": [a.id for a in self.assets],
+            "groups": [g.id for g in self.groups],
+            "robots": [r.id for r in self.robots],
+        }
+        for what, given in ids.items():
+            if len(set(given)) != len(given):
+                raise ValueError(f"two {what} have the same id: rename one")
         if len({t.id for t in self.tags}) != len(self.tags):
             raise ValueError("two tags have the same id: ids are given once and never again")
         for tag in self.tags:

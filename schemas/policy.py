@@ -81,6 +81,14 @@ class Policy(Strict):
     plans_per_incident: int = Field(default=3, ge=1)
     answer_bytes_max: int = Field(default=8192, ge=256)
 
+    @model_validator(mode="after")
+    def _named_once(self) -> Policy:
+        names = [p.action for p in self.actions]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is named twice under actions: remove one")
+        return self
+
     def autonomy_of(self, action: str) -> Autonomy:
         """Return the autonomy of an action, the default if the file does not name it."""
         return next((p.autonomy for p in self.actions if p.action == action), self.default_autonomy)

@@ -136,6 +136,9 @@ class Plc:
         await self.add("Force", 20.0, DOUBLE, unit="N", limits=(0.0, 100.0))
         await self.add("Temperature", 40.0, DOUBLE, unit="degC", limits=(-20.0, 150.0))
         await self.add("State", 6, INT32)
+        await self.add_methods()
+
+    async def add_methods(self) -> None:
         answers = [INT32, INT32, STRING]
         await self.cell.add_method(
             self.index, "Execute", self._execute,
@@ -159,6 +162,14 @@ class Plc:
         now = at or datetime.now(UTC)
         written = ua.DataValue(ua.Variant(value, kind), ua.StatusCode(status), now, datetime.now(UTC))
         await self.server.write_attribute_value(self.nodes[name].nodeid, written)
+
+    async def reset(self) -> None:
+        """Be again as at the start."""
+        self.answer, self.delay_s, self.beating = (1, 0, "done"), 0.0, True
+        self.calls.clear()
+        await self.put("Temperature", 40.0)
+        await self.put("CycleCount", 0, UINT32)
+        await self.put("State", 6, INT32)
 
     async def _beat_for_ever(self) -> None:
         beat = 0

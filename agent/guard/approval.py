@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.guard.question import Question, passed, refused
+from agent.guard.question import ATTEMPTS_MAX, Question, passed, refused
 from schemas.commands import Verdict
 
 
@@ -55,6 +55,8 @@ def idempotency(q: Question) -> Verdict:
     rule = "idempotency"
     if q.command.sha256() != q.sha256:
         return refused(rule, "the command is not the one that was judged")
+    if not q.attempt <= ATTEMPTS_MAX:
+        return refused(rule, f"attempt {q.attempt}, allowed are {ATTEMPTS_MAX}")
     known = q.state.commands.get(q.command.command_id)
     if q.stage == "dispatch" and (
         known is None or known.phase != "awaiting_snapshot" or known.attempt != q.attempt - 1

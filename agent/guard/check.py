@@ -14,9 +14,6 @@ from agent.guard.question import Question
 from schemas.commands import Verdict
 from schemas.facts import GuardJudged
 
-ATTEMPTS_MAX = 2
-"""Sends of one command: the second only after the robot said, behind the fence, that it never saw the first."""
-
 RULES: tuple[Callable[[Question], Verdict], ...] = (
     interlocks.scope,
     interlocks.mode,
@@ -48,7 +45,8 @@ RULES: tuple[Callable[[Question], Verdict], ...] = (
 def check(question: Question) -> GuardJudged:
     """Judge one command.
 
-    At the proposal, rules that need the snapshot are deferred; at dispatch nothing is: a deferred verdict refuses.
+    At the proposal, rules that need the snapshot, or that pass by themselves, are deferred; at dispatch nothing is: a
+    deferred verdict refuses.
     """
     verdicts = tuple(rule(question) for rule in RULES)
     against = [v for v in verdicts if v.result == "refused"]
@@ -70,6 +68,8 @@ def check(question: Question) -> GuardJudged:
         decision=decision,
         approvals=needed,
         risk_class=question.risk_class(),
-        retry=bool(against) and all(v.rule in interactions.PASSES_BY_ITSELF for v in against),
+        retry=question.stage == "dispatch"
+        and bool(against)
+        and all(v.rule in interactions.PASSES_BY_ITSELF for v in against),
         verdicts=verdicts,
     )

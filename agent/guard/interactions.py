@@ -7,18 +7,25 @@ from agent.incident import ON_ITS_WAY, CommandProgress
 from schemas.commands import Verdict
 
 PASSES_BY_ITSELF = frozenset({"robot.busy", "interaction.exclusive", "interaction.verifying"})
-"""Rules whose refusal is worth judging again a little later."""
+"""Rules whose refusal is worth judging again a little later: at the proposal they defer to the dispatch."""
 
 
 def _others(q: Question) -> list[CommandProgress]:
     return [c for c in q.state.commands.values() if c.command.command_id != q.command.command_id]
 
 
+def _not_now(q: Question, rule: str, other: CommandProgress, reason: str) -> Verdict:
+    """Refuse, or at the proposal leave it to the dispatch; what is unresolved does not pass by itself."""
+    if q.stage == "proposal" and other.phase != "unresolved":
+        return Verdict(rule, "deferred", reason)
+    return refused(rule, reason)
+
+
 def robot_busy(q: Question) -> Verdict:
     """One open command per robot."""
     for other in _others(q):
         if other.command.robot == q.command.robot and other.phase in ON_ITS_WAY:
-            return refused("robot.busy", f"{q.command.robot} has {other.command.action} {other.phase}")
+            return _not_now(q, "robot.busy", other, f"{q.command.robot} has {other.command.action} {other.phase}")
     return passed("robot.busy")
 
 
@@ -31,7 +38,7 @@ def exclusive(q: Question) -> Verdict:
             theirs is not None and mine in theirs.exclusive_with
         )
         if excludes and (other.phase in ON_ITS_WAY or other.phase == "verifying"):
-            return refused(rule, f"{other.command.action} is {other.phase}")
+            return _not_now(q, rule, other, f"{other.command.action} is {other.phase}")
     return passed(rule)
 
 
@@ -48,5 +55,6 @@ def verifying(q: Question) -> Verdict:
         if other.phase != "verifying" or theirs is None or theirs.postcondition is None:
             continue
         if theirs.postcondition.tag in mine:
-            return refused(rule, f"{other.command.action} is being verified by {theirs.postcondition.tag}")
+            reason = f"{other.command.action} is being verified by {theirs.postcondition.tag}"
+            return _not_now(q, rule, other, reason)
     return passed(rule)

@@ -16,6 +16,9 @@ TOWARDS_SAFE_ORIGINS = frozenset({"compensation", "fallback"})
 """Commands of the agent's own making that lead back to the safe state; they need no approval and no budget, and nothing
 but class B."""
 
+ATTEMPTS_MAX = 2
+"""Sends of one command: the second only after the robot said, behind the fence, that it never saw the first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:

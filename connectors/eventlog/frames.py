@@ -29,7 +29,9 @@ _MAGIC = b"JDKSEG\r\n"
 """The line end shows a transfer that rewrites text."""
 _FORMAT = 1
 _FILE = struct.Struct("<8sHH")
-"""Magic, format, length of the cell's name; the name and a CRC-32 of all before it follow."""
+"""Magic, format, length of the cell's name. Follow: a CRC-32 of these, the name, a CRC-32 of the name."""
+_NAME_AT = _FILE.size + _LENGTH.size
+
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(LineEvent | Gap | Tick | Control)
 
@@ -49,36 +51,34 @@ class Frame:
 def file_header(cell: str) -> bytes:
     """Return the bytes that a segment file begins with."""
     name = cell.encode()
-    header = _FILE.pack(_MAGIC, _FORMAT, len(name)) + name
-    return header + _LENGTH.pack(zlib.crc32(header))
+    fixed = _FILE.pack(_MAGIC, _FORMAT, len(name))
+    return fixed + _LENGTH.pack(zlib.crc32(fixed)) + name + _LENGTH.pack(zlib.crc32(name))
 
 
-def read_file_header(data: bytes) -> tuple[str, int]:
-    """Return the cell and the offset of the first frame.
+def read_file_header(data: bytes) -> tuple[str, int] | None:
+    """Return the cell and the offset of the first frame; None: the file ends within its header.
 
     Raises:
         CodecError: this is no segment file, or one of another format.
     """
-    try:
-        magic, version, name_bytes_n = _FILE.unpack_from(data)
-        end = _FILE.size + name_bytes_n
-        (crc,) = _LENGTH.unpack_from(data, end)
-        name = data[_FILE.size : end].decode()
-    except (struct.error, UnicodeDecodeError) as error:
-        raise CodecError("the header of the segment is incomplete") from error
-    if magic != _MAGIC or crc != zlib.crc32(data[:end]):
-        raise CodecError("the header is not that of a segment")
+    if len(data) < _NAME_AT:
+        return None
+    magic, version, name_bytes_n = _FILE.unpack_from(data)
+    if magic != _MAGIC or _crc_at(data, _FILE.size) != zlib.crc32(data[: _FILE.size]):
+        raise CodecError("the file does not begin as a segment")
     if version != _FORMAT:
         raise CodecError(f"segment format {version}, this program reads {_FORMAT}")
-    return name, end + _LENGTH.size
+    end = _NAME_AT + int(name_bytes_n)
+    if len(data) < end + _LENGTH.size:
+        return None
+    name = data[_NAME_AT:end]
+    if _crc_at(data, end) != zlib.crc32(name):
+        raise CodecError("the checksum of the cell's name does not hold")
+    return name.decode(), end + _LENGTH.size
 
 
-def header_is_torn(data: bytes) -> bool:
-    """Tell whether the file ends within its header."""
-    if len(data) < _FILE.size:
-        return True
-    _, _, name_bytes_n = _FILE.unpack_from(data)
-    return len(data) < _FILE.size + int(name_bytes_n) + _LENGTH.size
+def _crc_at(data: bytes, offset: int) -> int:
+    return int(_LENGTH.unpack_from(data, offset)[0])
 
 
 def encode_frame(kept: Kept, *, synced: int) -> bytes:

@@ -21,7 +21,7 @@ from schemas.records import SignedHead
 HEAD_FILE = "log.head"
 SLOT_BYTES = 4096
 """A page each, so that no sector belongs to both slots."""
-READ_TRIES_MAX, READ_PAUSE_S = 20, 0.005
+READ_TRIES_MAX, READ_PAUSE_S = 5, 0.002
 """A reader that sees a slot while it is being written looks again."""
 
 
@@ -66,10 +66,10 @@ class HeadFile:
         if not path.exists():
             write_durably(path, _slot_bytes(head) * 2)
         self._handle = os.open(path, os.O_RDWR)
-        self._slot = first_slot
-        for _ in range(2):
-            self.write(head)
-            self.sync()
+        self._slot, self._text = first_slot, b""
+        self.write(head)
+        self.sync()
+        os.fdatasync(self._handle)
 
     def write(self, head: SignedHead) -> None:
         """Put the head where a reader and the next start find it, whatever happens to this process.
@@ -77,21 +77,22 @@ class HeadFile:
         Raises:
             OSError: the disk did not take it.
         """
-        text = _slot_bytes(head)
-        if os.pwrite(self._handle, text, self._slot * SLOT_BYTES) != len(text):
-            raise OSError(f"{HEAD_FILE} was written in part")
-        self._synced = False
+        self._text = _slot_bytes(head)
+        self._put()
 
     def sync(self) -> None:
-        """Make the last head durable against a power cut.
+        """Make the last head durable against a power cut, then put it into the other slot too.
 
         Raises:
             OSError: the disk did not take it.
         """
         os.fdatasync(self._handle)
-        if not self._synced:
-            self._slot = 1 - self._slot
-        self._synced = True
+        self._slot = 1 - self._slot
+        self._put()
+
+    def _put(self) -> None:
+        if os.pwrite(self._handle, self._text, self._slot * SLOT_BYTES) != len(self._text):
+            raise OSError(f"{HEAD_FILE} was written in part")
 
     def close(self) -> None:
         """Close the file; heads not synced are left to the kernel."""

@@ -23,7 +23,6 @@ from connectors.eventlog.frames import (
     encode_frame,
     file_header,
     frame_at,
-    header_is_torn,
     read_file_header,
     synced_beyond,
 )
@@ -256,12 +255,15 @@ def _scan(path: Path, first: int, data: bytes, *, may_be_torn: bool) -> _Found:
     Raises:
         LogCorrupt: what follows them is no torn tail of something that was never synced.
     """
-    if may_be_torn and header_is_torn(data):
-        return _Found("", first - 1, 0, [])
     try:
-        cell, end = read_file_header(data)
+        header = read_file_header(data)
+        if header is None and not may_be_torn:
+            raise CodecError("the file ends within its header")
     except CodecError as error:
         raise LogCorrupt(first, "segment", f"{path} at byte 0: {error}: {_REMEDY}") from error
+    if header is None:
+        return _Found("", first - 1, 0, [])
+    cell, end = header
     view, position, frames = memoryview(data), first - 1, []
     while (frame := frame_at(view, end)) is not None:
         if frame.position != position + 1:

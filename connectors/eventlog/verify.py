@@ -258,7 +258,7 @@ def _where_it_went(db: sqlite3.Connection, walk: Walk, broken: Break) -> int | N
 
 
 def _shift(db: sqlite3.Connection, row: RawRow) -> int:
-    """Tell by how much the rows after `row` were renumbered: above 0 downwards; 0: they were not, or nobody can tell."""
+    """Tell by how much the rows after `row` were renumbered, above 0 if downwards; 0: not, as far as one sees."""
     for after in raw_rows(db, row[0], _NO_END, 1):
         for shift in range(1, SHIFT_MAX + 1):
             for signed in (shift, -shift):

@@ -26,10 +26,11 @@ from schemas.records import Advance, Appended, SignedHead, Taken
 
 HEAD_SYNC_S = 1.0
 """How long `log.head` may be in the kernel only: what a power cut can take from it."""
-CHECKPOINT_COMMITS = 256
-"""Commits after which the WAL is moved into the database, in the next pause."""
-CHECKPOINT_COMMITS_MAX = 2048
-"""Commits after which it is moved without waiting for a pause: some 80 MB of WAL."""
+CHECKPOINT_COMMITS = 128
+"""Commits after which the WAL is moved into the database, in the next pause: a WAL that is written over is synced
+faster (0.3 ms) than one that grows (0.6 ms), since the file system has no new length to record."""
+CHECKPOINT_COMMITS_MAX = 256
+"""Commits after which it is moved without waiting for a pause: some 12 MB of WAL."""
 PAUSE_S = 0.05
 """So long without an append is a pause."""
 
@@ -156,7 +157,8 @@ class LogWriter:
         with contextlib.suppress(sqlite3.Error, OSError):
             if not self.halted:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                self._sync_head()
+                if self._head_dirty:
+                    self._sync_head()
         self._db.close()
         self._head_file.close()
 

@@ -16,6 +16,7 @@ import numpy as np
 from asyncua import Node, ua
 from asyncua.common.ua_utils import data_type_to_variant_type
 
+from connectors.opcua.faults import LIBRARY_FAULTS
 from connectors.opcua.mapping import parse_node, relative_path, status_name
 from connectors.opcua.reading import ask, find, locate, resolve, snapshot
 from connectors.opcua.session import Link, keep_session
@@ -129,11 +130,12 @@ class OpcUaRobot:
         Returns:
             NotSent only if it certainly did not leave. Unknown if there is no answer: the robot may have acted.
         """
-        if list(command.args) != list(command.from_values):
+        if command.args.keys() != command.from_values.keys():
             return NotSent(f"args {list(command.args)} and from_values {list(command.from_values)} differ in names")
-        numbers = [*command.args.values(), *command.from_values.values()]
-        if not all(math.isfinite(number) for number in numbers):
-            return NotSent(f"not all of args and from_values are numbers: {numbers}")
+        asked = [float(number) for number in command.args.values()]
+        before = [float(command.from_values[name]) for name in command.args]
+        if not all(math.isfinite(number) for number in asked + before):
+            return NotSent(f"not all of args {asked} and from_values {before} are numbers")
         ttl_ms = round(ttl_s * 1000)
         if not 1 <= ttl_ms <= 0xFFFFFFFF:
             return NotSent(f"ttl_s {ttl_s} is outside 0.001..4294967 s")
@@ -142,8 +144,8 @@ class OpcUaRobot:
             ua.Variant(epoch, ua.VariantType.Int64),
             ua.Variant(command_sha256, ua.VariantType.String),
             ua.Variant(command.verb, ua.VariantType.String),
-            ua.Variant([float(n) for n in command.args.values()], ua.VariantType.Double, is_array=True),
-            ua.Variant([float(n) for n in command.from_values.values()], ua.VariantType.Double, is_array=True),
+            ua.Variant(asked, ua.VariantType.Double, is_array=True),
+            ua.Variant(before, ua.VariantType.Double, is_array=True),
             ua.Variant(ttl_ms, ua.VariantType.UInt32),
         ]
         return await self._call("Execute", arguments, timeout_s)
@@ -174,8 +176,7 @@ class OpcUaRobot:
         if isinstance(station.heartbeat, str) or station.heartbeat_type is None:
             raise ConnectionFault(f"agent_heartbeat_node {self._cell.agent_heartbeat_node!r}: {station.heartbeat}")
         self._beats += 1
-        # No StatusCode and no times: S7 and others answer BadWriteNotSupported to anything but a bare value.
-        value = ua.DataValue(_count(self._beats, station.heartbeat_type), None)
+        value = _beat(self._beats, station.heartbeat_type)
         (status,) = await ask(station.link.client.uaclient.session.write_attributes([station.heartbeat], [value]))
         if not status.is_good():
             raise ConnectionFault(
@@ -230,8 +231,8 @@ class OpcUaRobot:
             return Unknown(time.monotonic() - began_s, f"no answer to {name} within {timeout_s} s")
         except ua.UaStatusCodeError as error:
             return _refused(int(error.code), name, time.monotonic() - began_s)
-        except (OSError, ua.UaError) as error:
-            return Unknown(time.monotonic() - began_s, f"connection lost during {name} ({error})")
+        except LIBRARY_FAULTS as error:
+            return Unknown(time.monotonic() - began_s, f"connection lost during {name} ({error!r})")
         return _outcome(results, name, time.monotonic() - began_s)
 
     def _not_connected(self) -> str:
@@ -262,9 +263,12 @@ def _outcome(results: Sequence[ua.CallMethodResult], name: str, waited_s: float)
             return Unknown(waited_s, f"{name} answered {other!r}, not (State 1..5, Code, Detail)")
 
 
-def _count(beats: int, kind: ua.VariantType) -> ua.Variant:
+def _beat(beats: int, kind: ua.VariantType) -> ua.DataValue:
     if kind is ua.VariantType.Boolean:
-        return ua.Variant(beats % 2 == 1, kind)
-    if kind in _OTHER_BEATS:
-        return ua.Variant(float(beats % _FLOAT_BEATS), kind)
-    return ua.Variant(beats % _WHOLE[kind], kind)
+        count: bool | float = beats % 2 == 1
+    elif kind in _OTHER_BEATS:
+        count = float(beats % _FLOAT_BEATS)
+    else:
+        count = beats % _WHOLE[kind]
+    # No StatusCode and no times: S7 and others answer BadWriteNotSupported to anything but a bare value.
+    return ua.DataValue(ua.Variant(count, kind), None)

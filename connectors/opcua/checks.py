@@ -5,8 +5,9 @@ Every check says what it saw and, if it is not well, what to do. Nothing is chan
 
 from __future__ import annotations
 
+import asyncio
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,9 +17,11 @@ from cryptography import x509
 
 from connectors.clock import ScaledClock
 from connectors.opcua import pki
+from connectors.opcua.faults import untrusted
+from connectors.opcua.inspection import Inspection, inspect
 from connectors.opcua.mapping import microseconds, parse_node, relative_path, status_name
-from connectors.opcua.reading import Inspection, find, inspect, locate, read_values, resolve, snapshot
-from connectors.opcua.session import APPLICATION_URI, COMMON_NAME, fetch_certificate, open_session, untrusted
+from connectors.opcua.reading import find, locate, read_values, resolve, snapshot
+from connectors.opcua.session import APPLICATION_URI, COMMON_NAME, fetch_certificate, open_session
 from schemas.errors import ConfigError, ConnectionFault
 from schemas.plant import Cell
 from schemas.settings import OpcUaSettings
@@ -26,6 +29,8 @@ from schemas.settings import OpcUaSettings
 EXPIRY_WARNING_DAYS = 30
 CLOCK_TOLERANCE_S = 1.0
 """Wall time. Half of the default lateness: a plant clock further off makes samples late or early."""
+CLOCK_WATCH_S, CLOCK_LOOK_S = 2.0, 0.1
+"""Wall time for which, and between, looks at the server's time until it changes."""
 
 
 class Clock(Protocol):
@@ -118,19 +123,31 @@ async def _clock_offset(client: Client, cell: Cell, clock: Clock, inspection: In
     scaled = isinstance(clock, ScaledClock)
     nodes = list(inspection.nodes.values()) if scaled else [ua.NodeId(ua.ObjectIds.Server_ServerStatus_CurrentTime)]
     asked_at = clock.now_us()
-    values = await read_values(client, nodes)
+    there_at = first_at = await _newest(client, nodes, scaled=scaled)
+    # Many servers renew their time once a second: only a value that has just changed tells the offset.
+    waits_n = round(CLOCK_WATCH_S / CLOCK_LOOK_S)
+    while there_at == first_at and waits_n:
+        await asyncio.sleep(CLOCK_LOOK_S)
+        waits_n -= 1
+        asked_at = clock.now_us()
+        there_at = await _newest(client, nodes, scaled=scaled)
     answered_at = clock.now_us()
-    if scaled:
-        there_at = max((microseconds(value.SourceTimestamp) for value in values), default=0)
-    else:
-        there_at = microseconds(values[0].Value.Value) if values[0].Value is not None else 0
     if not there_at:
         return Check("clock", False, "the server tells no time", "Let the PLC set source timestamps.")
-    # Within question and answer no offset can be seen; beyond, the nearer end counts.
-    offset_s = (max(0, there_at - answered_at) - max(0, asked_at - there_at)) / 1e6
-    ok = abs(offset_s) <= CLOCK_TOLERANCE_S * speed + (cell.lateness_s if scaled else 0.0)
+    # It changed between the last two looks: within those no offset can be seen; beyond, the nearer end counts.
+    changed_at = asked_at - int(CLOCK_LOOK_S * speed * 1e6)
+    offset_s = (max(0, there_at - answered_at) - max(0, changed_at - there_at)) / 1e6
+    ok = abs(offset_s) <= CLOCK_TOLERANCE_S * speed
     remedy = "Let both follow one time server (NTP); samples beyond lateness_s come too late for their row."
     return Check("clock", ok, f"the server is {offset_s:+.3f} s from the agent", "" if ok else remedy)
+
+
+async def _newest(client: Client, nodes: Sequence[ua.NodeId], *, scaled: bool) -> int:
+    values = await read_values(client, nodes)
+    if scaled:
+        return max((microseconds(value.SourceTimestamp) for value in values), default=0)
+    time = values[0].Value.Value if values[0].Value is not None else None
+    return microseconds(time) if isinstance(time, datetime.datetime) else 0
 
 
 def _tags(cell: Cell, inspection: Inspection) -> list[Check]:

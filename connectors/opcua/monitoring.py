@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from asyncua import Client, ua
 
+from connectors.opcua.inspection import TagProblem, inspect
 from connectors.opcua.mapping import parse_node, status_name
-from connectors.opcua.reading import NODES_PER_REQUEST_MAX, TagProblem, ask, inspect, resolve
+from connectors.opcua.reading import NODES_PER_REQUEST_MAX, ask, resolve
 from schemas.plant import Cell, Tag
 from schemas.settings import OpcUaSettings
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from asyncua import Client, ua
 from asyncua.client.ua_client import UaClientState
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.crypto.uacrypto import CertProperties
-from cryptography import x509
 
 from connectors.opcua import pki
+from connectors.opcua.faults import LIBRARY_FAULTS, AccessRefused, translate, untrusted
 from schemas.errors import ConfigError, ConnectionFault
 from schemas.settings import OpcUaSettings, User
 
@@ -38,10 +37,6 @@ PROBE_S = 10.0
 """Between asyncua's own probes, and their timeout. At its default of 1 s a busy moment of ours ends the session."""
 
 _log = logging.getLogger(__name__)
-
-
-class AccessRefused(ConnectionFault):
-    """The server knows us and does not want this user: trying again at once cannot help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +72,7 @@ async def open_session(settings: OpcUaSettings, user: User | None) -> AsyncItera
     client.connection_lost_callback = on_lost
     try:
         await _connect(client, settings, user)
+        _heed_cancellation()
         yield Link(client, lost)
     finally:
         await _close(client)
@@ -100,18 +96,21 @@ async def keep_session(
         rng: Each wait is drawn from the upper half of the present back-off, so that many clients do not come at once.
         on_fault: Told of every failure, before the wait.
     """
-    backoff_s = settings.backoff_s
+    backoff_s, told = settings.backoff_s, ""
     while True:
         least_s = 0.0
         try:
             async with open_session(settings, user) as link:
-                backoff_s = settings.backoff_s
+                backoff_s, told = settings.backoff_s, ""
                 await work(link)
             fault: ConnectionFault = ConnectionFault(f"{settings.url}: session ended")
         except ConnectionFault as error:
             fault = error
             least_s = REFUSED_BACKOFF_S if isinstance(error, AccessRefused) else 0.0
-        _log.warning("%s", fault)
+        _heed_cancellation()
+        if str(fault) != told:
+            told = str(fault)
+            _log.warning("%s", told)
         on_fault(fault)
         await asyncio.sleep(max(least_s, backoff_s * rng.uniform(0.5, 1.0)))
         backoff_s = min(2 * backoff_s, settings.backoff_s_max)
@@ -126,48 +125,17 @@ async def fetch_certificate(settings: OpcUaSettings) -> bytes:
     client = Client(settings.url, timeout=REQUEST_TIMEOUT_S)
     try:
         return await _server_certificate(client, settings)
-    except (OSError, TimeoutError, ua.UaError) as error:
+    except (TimeoutError, *LIBRARY_FAULTS) as error:
         raise translate(error, settings, None) from error
     finally:
         await _abort(client)
 
 
-def translate(error: Exception, settings: OpcUaSettings, user: User | None) -> ConnectionFault:
-    """Say in a controls engineer's words what went wrong and what to do."""
-    name = type(error).__name__
-    who = f"user {user.name!r}" if user else "the anonymous user"
-    own = Path(settings.certificates) / "own" / "certificate.der"
-    if name in ("BadUserAccessDenied", "BadIdentityTokenRejected", "BadIdentityTokenInvalid"):
-        remedy = f"Check {user.password_file!r} and the server's users" if user else "Give opcua.collector a user"
-        return AccessRefused(f"{settings.url}: the server refused {who} ({name}). {remedy}.")
-    remedies = {
-        "BadCertificateUntrusted": f"Trust {own} (thumbprint {_thumbprint(own)}) in the server's certificate list",
-        "BadSecurityChecksFailed": f"Trust {own} (thumbprint {_thumbprint(own)}) in the server's certificate list",
-        "BadCertificateUriInvalid": f"The server wants application URI {APPLICATION_URI!r} in {own}: delete own/, "
-        "start again and trust the new certificate in the server",
-        "BadCertificateTimeInvalid": f"Check both clocks; if they are right, delete {own.parent} to make a new one",
-        "BadTooManySessions": "Close other clients or raise the server's number of sessions",
-        "BadSecurityPolicyRejected": "Enable Basic256Sha256 SignAndEncrypt in the server",
-        "BadSecurityModeRejected": "Enable Basic256Sha256 SignAndEncrypt in the server",
-        "BadServerHalted": "Start the server's runtime",
-        "BadTcpEndpointUrlInvalid": "Write opcua.url exactly as the server publishes it",
-    }
-    if name in remedies:
-        return ConnectionFault(f"{settings.url}: refused with {name}. {remedies[name]}.")
-    if isinstance(error, ConnectionRefusedError):
-        return ConnectionFault(f"{settings.url}: nothing listens there. Start the server or correct opcua.url.")
-    if isinstance(error, socket.gaierror):
-        return ConnectionFault(f"{settings.url}: unknown host name. Correct opcua.url or the name service.")
-    if isinstance(error, TimeoutError):
-        return ConnectionFault(
-            f"{settings.url}: no answer within {settings.connect_timeout_s} s. Check address, firewall and cable."
-        )
-    if isinstance(error, ConnectionError):
-        return ConnectionFault(
-            f"{settings.url}: the server closed the connection. If it does so each time, trust {own} (thumbprint "
-            f"{_thumbprint(own)}) there and look into its log."
-        )
-    return ConnectionFault(f"{settings.url}: {name}: {error}. Look into the server's log.")
+def _heed_cancellation() -> None:
+    """Be cancelled if we were: before Python 3.12 `asyncio.wait_for`, which asyncua uses, can lose a cancellation."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _connect(client: Client, settings: OpcUaSettings, user: User | None) -> None:
@@ -185,7 +153,7 @@ async def _connect(client: Client, settings: OpcUaSettings, user: User | None) -
             await client.connect()
     except ConfigError as error:
         raise ConnectionFault(f"{settings.url}: {error}") from error
-    except (OSError, TimeoutError, ua.UaError) as error:
+    except (TimeoutError, *LIBRARY_FAULTS) as error:
         raise translate(error, settings, user) from error
 
 
@@ -204,21 +172,6 @@ async def _secure(client: Client, settings: OpcUaSettings) -> None:
             server_certificate=CertProperties(der, "der"),
             mode=ua.MessageSecurityMode.SignAndEncrypt,
         )
-
-
-def untrusted(folder: Path, der: bytes, url: str) -> ConnectionFault:
-    """Keep the server's certificate under `rejected/` and say how to trust it."""
-    kept = pki.reject(folder, der)
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-    except ValueError:
-        return ConnectionFault(f"{url}: the server's certificate is unreadable. Make a new one in the server.")
-    where = f"move {kept} to {folder / 'trusted'}" if kept else f"put it into {folder / 'trusted'}"
-    return ConnectionFault(
-        f"{url}: the server's certificate is not trusted, or its time is over: {certificate.subject.rfc4514_string()}, "
-        f"thumbprint {pki.thumbprint(certificate)}, valid until {certificate.not_valid_after_utc:%Y-%m-%d}. "
-        f"Compare the thumbprint at the server, then {where}."
-    )
 
 
 def read_password(user: User) -> str:
@@ -259,18 +212,43 @@ async def _server_certificate(client: Client, settings: OpcUaSettings) -> bytes:
 
 
 async def _close(client: Client) -> None:
-    """End session, channel and socket; a partner that no longer answers is not waited for."""
+    """End session, channel and socket, also while being cancelled; a silent partner is not waited for."""
+    # In a task of its own: asyncua swallows a cancellation that meets it while it closes, and we would run on for ever.
+    closing = asyncio.create_task(_end(client))
     try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await client.disconnect()
-    except (OSError, TimeoutError, ua.UaError) as error:
-        _log.debug("close: %r", error)
-    # asyncua cancels its publish loop only while the socket is still there, and never waits for it.
-    publishing: asyncio.Task[None] | None = client.uaclient.session._publish_task
-    if publishing is not None:
-        publishing.cancel()
-        await asyncio.wait([publishing], timeout=CLOSE_TIMEOUT_S)
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait([closing])
+        raise
+
+
+async def _end(client: Client) -> None:
+    if client.state is UaClientState.CONNECTED:
+        await _finish(asyncio.create_task(client.disconnect()))
+    else:
+        client.uaclient.request_disconnect()
+    session = client.uaclient.session
+    # What asyncua leaves running when the socket broke first: it cancels its publish loop, but never waits for it.
+    for task in (
+        session._publish_task,
+        client._supervisor_task,
+        client._stale_watchdog_task,
+        client._renew_channel_task,
+    ):
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=CLOSE_TIMEOUT_S)
     await _abort(client)
+
+
+async def _finish(task: asyncio.Task[None]) -> None:
+    """Wait for a goodbye, and break it off when it takes too long."""
+    _, pending = await asyncio.wait([task], timeout=CLOSE_TIMEOUT_S)
+    if pending:
+        task.cancel()
+        await asyncio.wait([task], timeout=CLOSE_TIMEOUT_S)
+    elif (error := task.exception()) is not None:
+        _log.debug("close: %r", error)
 
 
 async def _abort(client: Client) -> None:
@@ -279,10 +257,3 @@ async def _abort(client: Client) -> None:
         protocol.transport.abort()
     # A transport closes its socket in the next turn of the loop.
     await asyncio.sleep(0)
-
-
-def _thumbprint(certificate: Path) -> str:
-    try:
-        return pki.thumbprint(pki.read_certificate(certificate))
-    except ConfigError:
-        return "not made yet"

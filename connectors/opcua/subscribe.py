@@ -18,11 +18,11 @@ import numpy as np
 from asyncua import ua
 
 from connectors.clock import ScaledClock
+from connectors.opcua.inspection import TagProblem
 from connectors.opcua.liveness import Liveness
 from connectors.opcua.mapping import Sample, is_good, overflowed, parse_node, sample_of, status_name
 from connectors.opcua.monitoring import Monitoring
 from connectors.opcua.ordering import InputOrder
-from connectors.opcua.reading import TagProblem
 from connectors.opcua.session import Link, keep_session
 from schemas.errors import ConnectionFault
 from schemas.plant import Cell
@@ -258,7 +258,7 @@ class OpcUaCollector:
             notification
             for data in message.result.NotificationMessage.NotificationData or ()
             if isinstance(data, ua.DataChangeNotification)
-            for notification in data.MonitoredItems
+            for notification in data.MonitoredItems or ()
         ]
         inputs: list[Input] = []
         if notifications:
@@ -299,8 +299,9 @@ class OpcUaCollector:
         last_at = self._last_source_at.get(tag)
         if overflowed(sample.status):
             counters = replace(counters, overflow_n=counters.overflow_n + 1)
-            from_at = last_at if last_at is not None else sample.source_at
-            inputs += self._order.gap((tag,), from_at, sample.source_at, "the server's queue overflowed")
+            # What was dropped before the first value of a session lies in the outage's own gap, if there was one.
+            if last_at is not None:
+                inputs += self._order.gap((tag,), last_at, sample.source_at, "the server's queue overflowed")
         if last_at is not None and sample.source_at <= self._order.complete_until:
             counters = replace(counters, late_n=counters.late_n + 1)
         self._last_source_at[tag] = sample.source_at

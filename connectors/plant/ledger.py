@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.plant.codes import Code, State
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, LogHalted
 
 ENTRIES_MAX = 256
 FILTER_BITS = 1 << 20
@@ -50,7 +51,10 @@ class Entry:
 
 
 class Ledger:
-    """See the module. Not thread-safe: the PLC's one thread owns it, whichever that is."""
+    """See the module. Not thread-safe: the PLC's one thread owns it, whichever that is.
+
+    Whatever writes raises `LogHalted` when the disk does not take it, and nothing of it is kept.
+    """
 
     def __init__(self, path: Path | None) -> None:
         """Open or make the ledger.
@@ -112,7 +116,7 @@ class Ledger:
 
     def record(self, entry: Entry, *, retain: Mapping[str, float], epoch: int) -> None:
         """Commit a new command, the values that it changes and the epoch floor, all or nothing; durable on return."""
-        with _Transaction(self._db):
+        with _transaction(self._db):
             self._db.execute(
                 "INSERT INTO ledger(id, sha256, verb, state, code, detail, deadline_at) VALUES(?,?,?,?,?,?,?)",
                 (entry.command_id, entry.sha256, entry.verb, entry.state, entry.code, entry.detail, entry.deadline_at),
@@ -122,19 +126,19 @@ class Ledger:
 
     def begin(self, command_id: str) -> None:
         """Commit that a waiting command begins."""
-        with _Transaction(self._db):
+        with _transaction(self._db):
             self._db.execute("UPDATE ledger SET deadline_at = 0 WHERE id = ?", (command_id,))
 
     def settle(self, command_id: str, state: State, code: Code, detail: str) -> None:
         """Commit the outcome of a running command."""
-        with _Transaction(self._db):
+        with _transaction(self._db):
             self._db.execute(
                 "UPDATE ledger SET state = ?, code = ?, detail = ? WHERE id = ?", (state, code, detail, command_id)
             )
 
     def retain(self, values: Mapping[str, float]) -> None:
         """Commit values that change without a command."""
-        with _Transaction(self._db):
+        with _transaction(self._db):
             self._retain(values)
 
     def raise_floor(self, epoch: int) -> None:
@@ -159,17 +163,19 @@ class Ledger:
             self._db.execute("DELETE FROM ledger WHERE seq = ?", (seq,))
 
 
-class _Transaction:
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     """BEGIN IMMEDIATE to COMMIT, or ROLLBACK if anything failed inside."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        yield
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise LogHalted(
+            f"the PLC's memory cannot be written ({error}): nothing was done; make room and start again"
+        ) from error
 
 
 def _entry(row: tuple[str, str, str, int, int, str, int]) -> Entry:

@@ -31,8 +31,10 @@ SPEED_MAX = 20.0
 """Over OPC UA. Physics would do 100, the server would not."""
 RESTART_S = 2.0
 """Wall time without a PLC when it restarts."""
-LATE_S = 2.0
-"""Plant time by which the plant may lag behind its clock before it is said, once."""
+OUTAGES_MAX = 8
+"""Outages that wait for the end of the present one."""
+LATE_S = 1.0
+"""Wall time by which the plant may lag behind its clock before it is said, once."""
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class CellServer:
         self._config, self._station, self._clock = config, station, clock
         self._data, self._port, self._insecure = data, port, insecure
         self._nodes: dict[str, ua.NodeId] = {}
-        self._outages: asyncio.Queue[Outage] = asyncio.Queue()
+        self._outages: asyncio.Queue[Outage] = asyncio.Queue(OUTAGES_MAX)
         self._operating: asyncio.Task[None] | None = None
 
     @property
@@ -137,7 +139,7 @@ class CellServer:
         space = AddressSpace(self._server, namespace)
         self._nodes = await space.tags(self._config)
         root = self._config.robots[0].node.strip("/")
-        methods = Methods(self._station, changed=self._publish_changes, outage=self._outages.put_nowait)
+        methods = Methods(self._station, changed=self._publish_changes, outage=self._ask_for_outage)
         self._internal.guarded.methods = await methods.add(space, root)
         self._heartbeat = await space.variable(
             self._config.agent_heartbeat_node, ua.Variant(0, ua.VariantType.UInt32), ObjectIds.UInt32
@@ -147,6 +149,11 @@ class CellServer:
             self._heartbeat: (str(self._heartbeat.Identifier), ua.VariantType.UInt32, self._take_heartbeat),
             enable: (str(enable.Identifier), ua.VariantType.Boolean, self._take_enable),
         }
+
+    def _ask_for_outage(self, outage: Outage) -> None:
+        if self._outages.full():
+            raise ValueError(f"{OUTAGES_MAX} outages wait already")
+        self._outages.put_nowait(outage)
 
     async def _operate(self) -> None:
         """Pace the plant: physics in a thread, then publish when the clock has come to it."""
@@ -166,7 +173,7 @@ class CellServer:
             await self._clock.sleep_until(ends_at)
             await self._publish(self._station.finish(work, outcome, ends_at))
             at_us = ends_at
-            late_s = (self._clock.now_us() - ends_at) / SECOND_US
+            late_s = (self._clock.now_us() - ends_at) / SECOND_US / self._clock.speed
             if late_s > LATE_S and not warned:
                 _log.warning(
                     "the plant is %.1f s behind its clock: this machine is too slow for speed %s",

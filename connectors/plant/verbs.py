@@ -17,7 +17,8 @@ SPEED_PCT_MIN, SPEED_PCT_MAX = 20.0, 100.0
 CLEAN_PADS_S, CHANGE_PADS_S = 20.0, 120.0
 """Plant time of the two sequences."""
 
-Unit = Literal["gripper", "drive", "cell"]
+Unit = Literal["gripper", "lift", "drive", "cell"]
+"""What a sequence occupies. The speed of the lift may be changed while the pads are cleaned: it is in force later."""
 
 _POWERED = (
     S.EXECUTE, S.HOLDING, S.HELD, S.UNHOLDING, S.SUSPENDING, S.SUSPENDED, S.UNSUSPENDING, S.IDLE, S.STARTING
@@ -60,7 +61,7 @@ Verb = SetpointVerb | SequenceVerb | StateVerb
 
 VERBS: dict[str, Verb] = {
     "SetGripForce": SetpointVerb("gripper", "grip_force_n", GRIP_FORCE_N_MIN, GRIP_FORCE_N_MAX, "N"),
-    "SetMotionSpeed": SetpointVerb("gripper", "motion_speed_pct", SPEED_PCT_MIN, SPEED_PCT_MAX, "%"),
+    "SetMotionSpeed": SetpointVerb("lift", "motion_speed_pct", SPEED_PCT_MIN, SPEED_PCT_MAX, "%"),
     "SetConveyorSpeed": SetpointVerb("drive", "conveyor_speed_pct", SPEED_PCT_MIN, SPEED_PCT_MAX, "%"),
     "CleanPads": SequenceVerb("gripper", CLEAN_PADS_S),
     "ChangePads": SequenceVerb("gripper", CHANGE_PADS_S),

@@ -1,0 +1,1 @@
+"""Recorded files as a source, open loop: nothing can be sent to them. CSV, CSV.gz and Parquet."""

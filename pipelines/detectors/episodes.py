@@ -29,6 +29,8 @@ class Episode:
     """Rows of its group since it opened."""
     peak_z: float
     """Largest deviation since it opened; 0 if there was no baseline."""
+    ended_at: int = 0
+    """End of the row at which it ended, or when somebody ended it; 0 while it is open."""
 
 
 class Episodes:
@@ -37,6 +39,7 @@ class Episodes:
     def __init__(self, cell_path: str, config_sha256: str, update_rows: int) -> None:
         self._cell_path, self._config_sha256, self._update_rows = cell_path, config_sha256, update_rows
         self.open: dict[Key, Episode] = {}
+        self._ended: list[Episode] = []
 
     def begin(
         self, at: int, key: Key, tag: Tag, signal: Signal, severity: Severity, evidence: Evidence
@@ -60,13 +63,21 @@ class Episodes:
             evidence=evidence,
         )
 
-    def end(self, at: int, keys: Iterable[Key], reason: ClearReason) -> list[Detected]:
-        """Close those of these episodes that are open."""
-        return [
-            AnomalyCleared(at=at, episode_id=self.open.pop(key).episode_id, reason=reason)
-            for key in keys
-            if key in self.open
-        ]
+    def end(self, at: int, keys: Iterable[Key], reason: ClearReason, *, ended_at: int) -> list[Detected]:
+        """Close those of these episodes that are open. `ended_at` is kept for `take_ended` only."""
+        facts: list[Detected] = []
+        for key in keys:
+            if key in self.open:
+                episode = self.open.pop(key)
+                episode.ended_at = ended_at
+                self._ended.append(episode)
+                facts.append(AnomalyCleared(at=at, episode_id=episode.episode_id, reason=reason))
+        return facts
+
+    def take_ended(self) -> list[Episode]:
+        """Return the episodes that ended since this was asked last."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def row(
         self, at: int, group: int, z: Callable[[int], float], evidence: Callable[[int], Evidence]

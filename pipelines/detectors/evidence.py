@@ -37,7 +37,8 @@ def build(
     ranked = [entry for watch in watches for entry in _worst(watch)]
     ranked.sort(key=lambda entry: -entry[0])
     tags = [tag for _, tag in ranked]
-    _, own = _describe(watches[subject[0]], subject[1])
+    watch, slot = watches[subject[0]], subject[1]
+    _, own = _describe(watch, slot, distrusted=bool(watch.distrusted()[slot]))
     if own not in tags:
         tags.append(own)
     rounded = {name: rounded_6(value) for name, value in setpoints.items()}
@@ -53,17 +54,18 @@ def build(
 def _worst(watch: Watch) -> list[Ranked]:
     """Describe the watched tags of a group, at most `TAGS_MAX`, by deviation."""
     slots = np.flatnonzero(watch.columns.watched)
+    distrusted = watch.distrusted()
     if len(slots) > TAGS_MAX:
-        deviation = np.nan_to_num(np.abs(watch.z[slots]), nan=-1.0)
+        deviation = np.where(distrusted[slots], -1.0, np.nan_to_num(np.abs(watch.z[slots]), nan=-1.0))
         slots = slots[np.argsort(-deviation, kind="stable")[:TAGS_MAX]]
-    return [_describe(watch, slot) for slot in slots.tolist()]
+    return [_describe(watch, slot, distrusted=bool(distrusted[slot])) for slot in slots.tolist()]
 
 
-def _describe(watch: Watch, slot: int) -> Ranked:
-    """Return a tag's rank, higher is worse, and its evidence."""
+def _describe(watch: Watch, slot: int, *, distrusted: bool) -> Ranked:
+    """Return a tag's rank, higher is worse, and its evidence. Bad data is in no bucket: it tells nothing."""
     tag = watch.columns.tags[slot]
     value = float(watch.row.values[slot]) if watch.row is not None else float("nan")
-    z = float(watch.z[slot])
+    z = float("nan") if distrusted else float(watch.z[slot])
     known = bool(watch.baseline.known[slot])
     evidence = TagEvidence(
         tag=tag.name,
@@ -71,7 +73,7 @@ def _describe(watch: Watch, slot: int) -> Ranked:
         value=rounded_6(value) if value == value else None,
         baseline=rounded_6(float(watch.baseline.centre[slot])) if known else None,
         z=rounded_6(z) if z == z else None,
-        bucket=_bucket(tag, value, z),
+        bucket="unknown" if distrusted else _bucket(tag, value, z),
     )
     if z == z:
         return abs(z), evidence

@@ -28,7 +28,8 @@ class Latch:
         self._within = np.zeros(n, dtype=np.int64)
         self._onset_at = np.zeros(n, dtype=np.int64)
         self.active = np.zeros(n, dtype=np.bool_)
-        self._quiet = True
+        self.quiet = True
+        """Whether no run and no condition is under way: a row with nothing beyond then changes nothing."""
 
     def step(self, end_at: int, beyond: Mask, judged: Mask) -> tuple[list[int], list[int]]:
         """Count one row.
@@ -42,7 +43,7 @@ class Latch:
             Slots whose condition begins, and slots whose condition ends, both ascending.
         """
         beyond = beyond & judged
-        if self._quiet and not beyond.any():
+        if self.quiet and not np.count_nonzero(beyond):
             return [], []
         within = judged & ~beyond
         self._onset_at[beyond & (self._beyond == 0) & ~self.active] = end_at
@@ -54,7 +55,7 @@ class Latch:
         ends = self.active & within & (self._within >= self._clear_rows)
         self.active[begins], self.active[ends] = True, False
         self._within[begins | ends] = 0
-        self._quiet = not (self.active.any() or self._beyond.any())
+        self.quiet = not (self.active.any() or self._beyond.any())
         return np.flatnonzero(begins).tolist(), np.flatnonzero(ends).tolist()
 
     def onset_at(self, slot: int) -> int:
@@ -63,9 +64,9 @@ class Latch:
 
     def interrupt(self) -> None:
         """Let runs begin anew; open conditions stay open."""
-        if not self._quiet:
+        if not self.quiet:
             self._beyond[:] = self._within[:] = 0
-            self._quiet = not self.active.any()
+            self.quiet = not self.active.any()
 
     def reset(self, slots: Counts) -> None:
         """Forget runs and open conditions of these tags."""
@@ -80,4 +81,4 @@ class Latch:
         """Go back to `state`."""
         self._beyond, self._within = state["beyond"], state["within"]
         self._onset_at, self.active = state["onset_at"], state["active"]
-        self._quiet = not (self.active.any() or self._beyond.any())
+        self.quiet = not (self.active.any() or self._beyond.any())

@@ -24,8 +24,6 @@ class Limit:
     def __init__(self, columns: Columns) -> None:
         limits = [tag.limits for tag in columns.tags]
         self._columns = columns
-        self._low = np.array([-np.inf if x is None or x.low is None else x.low for x in limits])
-        self._high = np.array([np.inf if x is None or x.high is None else x.high for x in limits])
         rows = np.array([1 if x is None else x.rows for x in limits], dtype=np.int64)
         self._latch = Latch(rows, rows, len(columns))
         self._any = any(limits)
@@ -37,15 +35,16 @@ class Limit:
         """Judge one row. NaN is not judged."""
         if not self._any:
             return []
-        beyond = (row.values < self._low) | (row.values > self._high)
+        beyond = self._columns.beyond_limits(row.values)
         judged = (row.values == row.values) & ~context.blocked
         begins, ends = self._latch.step(row.end_at, beyond, judged)
         return [self._begin(slot, row) for slot in begins] + [Signal(slot, begins=False) for slot in ends]
 
     def _begin(self, slot: int, row: Row) -> Signal:
         value, tag = float(row.values[slot]), self._columns.tags[slot]
-        above = value > self._high[slot]
-        limit = float(self._high[slot] if above else self._low[slot])
+        high = float(self._columns.limit_high[slot])
+        above = value > high
+        limit = high if above else float(self._columns.limit_low[slot])
         side = "above the high limit" if above else "below the low limit"
         return Signal(
             slot,

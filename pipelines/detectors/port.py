@@ -43,8 +43,8 @@ class Context:
     blocked: Mask
     """Tags that may neither begin nor count: data that is known to be bad (for `process`), or shelved by a person."""
     doubtful: Mask
-    """Tags whose value looks unreal in this row. Detectors of the family `data` mark them, statistical ones pass over
-    them; hard limits do not."""
+    """Tags whose value looks unreal in this row, or that are not settled yet after a stop. Detectors of the family
+    `data` mark the former, statistical ones pass over both; hard limits do not."""
     baseline: Baseline
     """The learnt normal of each tag."""
     z: Floats

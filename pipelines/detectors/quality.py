@@ -31,6 +31,8 @@ class Quality:
 
     def update(self, row: Row, context: Context) -> list[Signal]:
         """Judge one row."""
+        if row.sound and self._latch.quiet:
+            return []
         bad = (row.flags & BAD) != 0
         begins, ends = self._latch.step(row.end_at, bad, self._columns.measured & ~context.blocked)
         return [self._begin(slot, row) for slot in begins] + [Signal(slot, begins=False) for slot in ends]

@@ -28,6 +28,7 @@ class Shift:
 
     def __init__(self, columns: Columns, *, z_limit: float = 6.0, open_rows: float = 3, clear_rows: float = 5) -> None:
         self._columns, self._z_limit = columns, z_limit
+        self._any = bool(columns.watched.any())
         self._latch = Latch(int(open_rows), int(clear_rows), len(columns))
 
     def calibrate(self, slots: Counts, block: Floats) -> None:
@@ -35,7 +36,7 @@ class Shift:
 
     def update(self, row: Row, context: Context) -> list[Signal]:
         """Judge one row. Outside EXECUTE runs begin anew, and what is open stays open until normal rows clear it."""
-        if not context.executing:
+        if not context.executing or not self._any:
             self._latch.interrupt()
             return []
         deviation = np.abs(context.z)

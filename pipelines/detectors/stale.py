@@ -47,6 +47,8 @@ class Stale:
         stale = (row.flags & STALE) != 0
         if self._columns.group.trigger is not None:
             stale |= self._missed_latches(row)
+        elif row.sound and self._latch.quiet:
+            return []
         judged = self._columns.measured & ~context.blocked & ((row.flags & MISSING) == 0)
         begins, ends = self._latch.step(row.end_at, stale, judged)
         return [self._begin(slot, row) for slot in begins] + [Signal(slot, begins=False) for slot in ends]

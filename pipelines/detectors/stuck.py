@@ -38,6 +38,7 @@ class Stuck:
         n = len(columns)
         self._repeats_min = int(repeats)
         self._watched = columns.watched & columns.measured
+        self._any = bool(self._watched.any())
         self._latch = Latch(1, 1, n)
         self._natural = np.full(n, NEVER)
         self._allowed = np.full(n, NEVER)
@@ -55,6 +56,8 @@ class Stuck:
 
     def update(self, row: Row, context: Context) -> list[Signal]:
         """Judge one row; also mark tags as doubtful as soon as they repeat more than the warm-up ever did."""
+        if not self._any:
+            return []
         judged = self._watched & row.fresh & ((row.flags & BAD) == 0) & (row.values == row.values)
         same = judged & (row.values == self._last)
         changed = judged & ~same

@@ -12,7 +12,7 @@ from typing import Final, assert_never
 
 from pipelines.detectors import DETECTORS
 from pipelines.detectors.config import DetectorConfig
-from pipelines.detectors.episodes import Episodes, Key
+from pipelines.detectors.episodes import Episode, Episodes, Key
 from pipelines.detectors.evidence import build
 from pipelines.detectors.port import Signal
 from pipelines.detectors.watch import Watch
@@ -28,7 +28,7 @@ from schemas.line import state_name
 from schemas.plant import Cell
 from schemas.samples import Control, Gap, Kept, LineEvent, SampleBatch, Tick
 
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
 """Raise it with every change of what a snapshot holds."""
 
 
@@ -41,6 +41,8 @@ class Fed:
     """Rows that closed, oldest first: what effects are verified on."""
     blobs: dict[str, bytes] = field(default_factory=dict)
     """By SHA-256: what facts name; to be made durable before them."""
+    ended: list[Episode] = field(default_factory=list)
+    """Episodes that ended, with what was measured of them."""
 
 
 class Suite:
@@ -97,6 +99,7 @@ class Suite:
                 self._control(at, control, fed)
             case _:
                 assert_never(kept.input)
+        fed.ended = self.episodes.take_ended()
         return fed
 
     # ------------------------------------------------------------------ the five kinds of input
@@ -140,7 +143,7 @@ class Suite:
 
     def _end(self, at: int, group: int, slots: list[int], detectors: list[str], reason: ClearReason, fed: Fed) -> None:
         keys = [(group, slot, name) for slot in slots for name in detectors]
-        fed.facts += self.episodes.end(at, keys, reason)
+        fed.facts += self.episodes.end(at, keys, reason, ended_at=at)
 
     # ------------------------------------------------------------------ one row
 
@@ -151,7 +154,11 @@ class Suite:
             value = float(row.values[slot])
             if value == value:
                 self._setpoints[name] = value
-        judgement = watch.judge(row, executing=self._states.executing(row.start_at, row.end_at))
+        judgement = watch.judge(
+            row,
+            executing=self._states.executing(row.start_at, row.end_at),
+            stopped_until=self._states.stopped_until(row.end_at),
+        )
         for detector, signal in judgement.signals:
             self._signal(at, (g, signal.slot, detector), signal, row, fed)
         if self.episodes.open:
@@ -166,7 +173,7 @@ class Suite:
     def _signal(self, at: int, key: Key, signal: Signal, row: Row, fed: Fed) -> None:
         g, slot, detector = key
         if not signal.begins:
-            fed.facts += self.episodes.end(at, [key], "normal")
+            fed.facts += self.episodes.end(at, [key], "normal", ended_at=row.end_at)
             return
         tag = self.watches[g].columns.tags[slot]
         severity = self.watches[g].detectors[detector].severity

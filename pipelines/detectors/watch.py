@@ -42,7 +42,10 @@ class Judgement:
 
 
 class Watch:
-    """The detectors of one group."""
+    """The detectors of one group.
+
+    A row in which any hard limit is broken teaches nothing: what is learnt as normal must at least be allowed.
+    """
 
     def __init__(self, columns: Columns, table: dict[str, DetectorType], config: DetectorConfig) -> None:
         n = len(columns)
@@ -59,11 +62,19 @@ class Watch:
         self._open: dict[str, Mask] = {
             name: np.zeros(n, dtype=np.bool_) for name, d in self.detectors.items() if d.family == "data"
         }
+        self._open_n = 0
+        """Open data conditions."""
         self._none: Mask = np.zeros(n, dtype=np.bool_)
 
-    def judge(self, row: Row, *, executing: bool) -> Judgement:
-        """Run all detectors on one row, then learn from it."""
-        shelved = self._none if not self._shelved_until.any() else self._shelved_until >= row.end_at
+    def judge(self, row: Row, *, executing: bool, stopped_until: int | None = None) -> Judgement:
+        """Run all detectors on one row, then learn from it.
+
+        Args:
+            row: The row.
+            executing: Whether the cell was in EXECUTE during the whole row.
+            stopped_until: When the last stop ended, microseconds since 1970 UTC; None: no stop was seen.
+        """
+        shelved = self._shelved_until >= row.end_at if np.count_nonzero(self._shelved_until) else self._none
         doubtful = np.zeros(len(self.columns), dtype=np.bool_)
         self.row, self.z = row, self.baseline.z(row.values)
         context = Context(executing, shelved, doubtful, self.baseline, self.z)
@@ -71,19 +82,26 @@ class Watch:
         believed = False
         for name, detector in self.detectors.items():
             if detector.family == "data":
-                context.blocked = shelved | self._unbelievable(name) if self._any_open() else shelved
+                context.blocked = shelved | self._unbelievable(name) if self._open_n else shelved
             elif not believed:
                 context.blocked, believed = self._blocked(shelved), True
+                if stopped_until is not None:
+                    doubtful |= row.end_at - stopped_until < self.columns.settle_us
+                self._spread_to_derived(doubtful)
             for signal in detector.update(row, context):
                 judgement.signals.append((name, signal))
                 if detector.family == "data":
                     self._open[name][signal.slot] = signal.begins
-        if executing:
+                    self._open_n += 1 if signal.begins else -1
+        if executing and not self.columns.beyond_limits(row.values).any():
             self._learn(row, ~(self._blocked(shelved) | doubtful), judgement)
         return judgement
 
-    def _any_open(self) -> bool:
-        return any(mask.any() for mask in self._open.values())
+    def distrusted(self) -> Mask:
+        """Return the tags that have an open data condition, and those derived from them."""
+        bad = self._unbelievable()
+        self._spread_to_derived(bad)
+        return bad
 
     def _unbelievable(self, besides: str = "") -> Mask:
         """Tags with an open data condition of another detector: one trouble with the data is one episode."""
@@ -95,12 +113,14 @@ class Watch:
 
     def _blocked(self, shelved: Mask) -> Mask:
         """Tags that are no process finding now: shelved, known to be bad, or derived from such a one."""
-        if not self._any_open():
+        if not self._open_n:
             return shelved
-        bad = self._unbelievable()
+        return shelved | self.distrusted()
+
+    def _spread_to_derived(self, mask: Mask) -> None:
+        """What holds of a source holds of what is computed from it."""
         for slot, minuend, subtrahend in self.columns.derived:
-            bad[slot] |= bad[minuend] | bad[subtrahend]
-        return shelved | bad
+            mask[slot] |= mask[minuend] | mask[subtrahend]
 
     def _learn(self, row: Row, usable: Mask, judgement: Judgement) -> None:
         for slots, block in self._warm_up.take(row.end_at, row.values, usable):
@@ -129,6 +149,7 @@ class Watch:
             detector.reset(slots)
         for mask in self._open.values():
             mask[slots] = False
+        self._open_n = sum(int(np.count_nonzero(mask)) for mask in self._open.values())
 
     def unshelve(self, slots: Counts) -> None:
         """Watch these tags again."""
@@ -153,7 +174,7 @@ class Watch:
             "shelved_until": self._shelved_until,
             "open": self._open,
             "detectors": {name: detector.snapshot() for name, detector in self.detectors.items()},
-            "row": None if row is None else (row.start_at, row.end_at, row.values, row.fresh, row.flags),
+            "row": None if row is None else (row.start_at, row.end_at, row.values, row.fresh, row.flags, row.sound),
             "z": self.z,
         }
 
@@ -162,6 +183,7 @@ class Watch:
         self.baseline.load(state["baseline"])
         self._warm_up.load(state["warm_up"])
         self._shelved_until, self._open, self.z = state["shelved_until"], state["open"], state["z"]
+        self._open_n = sum(int(np.count_nonzero(mask)) for mask in self._open.values())
         for name, detector in self.detectors.items():
             detector.restore(state["detectors"][name])
         row = state["row"]

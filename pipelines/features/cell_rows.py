@@ -53,14 +53,14 @@ class CellRows:
         self._arrivals += len(tag)
         place = np.minimum(self._ids.searchsorted(tag), len(self._ids) - 1)
         known = self._ids[place] == tag
-        if not known.all():
+        if np.count_nonzero(known) < len(known):
             self.unknown += len(tag) - int(known.sum())
             place, at, value, status, arrival = (a[known] for a in (place, at, value, status, arrival))
         # Written as a closed range, so that NaN and infinities are not good either.
         good = is_good(status) & (self._low[place] <= value) & (value <= self._high[place])
         group, slot = self._group[place], self._slot[place]
         for g, builder in enumerate(self.builders):
-            mine = np.flatnonzero(group == g)
+            mine = (group == g).nonzero()[0]
             if len(mine):
                 builder.take(slot[mine], at[mine], arrival[mine], value[mine], good[mine])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +22,11 @@ class Columns:
     low: Floats
     high: Floats
     """The range outside of which a value is not believed."""
+    limit_low: Floats
+    limit_high: Floats
+    """Hard limits of the process; infinite where there is none."""
+    settle_us: Counts
+    """How long after a stop the tag is not yet itself again."""
     hold_us: Counts
     measured: Mask
     """Not derived: samples come for it."""
@@ -31,6 +37,11 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.tags)
+
+    def beyond_limits(self, values: Floats) -> Mask:
+        """Tell which values break a hard limit, shape `(n,)`. NaN breaks none."""
+        beyond: Mask = (values < self.limit_low) | (values > self.limit_high)
+        return beyond
 
     @classmethod
     def of(cls, cell: Cell, group: Group) -> Columns:
@@ -47,11 +58,19 @@ class Columns:
             names=names,
             low=np.array([tag.range.low for tag in tags], dtype=np.float64),
             high=np.array([tag.range.high for tag in tags], dtype=np.float64),
+            limit_low=np.array([_limit(tag, "low", -np.inf) for tag in tags], dtype=np.float64),
+            limit_high=np.array([_limit(tag, "high", np.inf) for tag in tags], dtype=np.float64),
+            settle_us=np.array([int(tag.settle_s * 1e6) for tag in tags], dtype=np.int64),
             hold_us=np.array([int(tag.hold_s * 1e6) for tag in tags], dtype=np.int64),
             measured=np.array([tag.minus is None for tag in tags], dtype=np.bool_),
             watched=np.array([tag.role == "process" and tag.watch for tag in tags], dtype=np.bool_),
             derived=_derived(tags, names),
         )
+
+
+def _limit(tag: Tag, side: Literal["low", "high"], none: float) -> float:
+    limit = getattr(tag.limits, side) if tag.limits is not None else None
+    return none if limit is None else float(limit)
 
 
 def _derived(tags: tuple[Tag, ...], names: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:

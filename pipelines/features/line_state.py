@@ -42,6 +42,15 @@ class LineStates:
         first, last = bisect_right(self._at, start_at) - 1, bisect_right(self._at, end_at)
         return first >= 0 and all(n == PackMLState.EXECUTE for n in self._number[first:last])
 
+    def stopped_until(self, at: int) -> int | None:
+        """Return when EXECUTE that is in force at `at` began, if something else was seen before it; else None."""
+        where = bisect_right(self._at, at) - 1
+        if where < 0 or self._number[where] != PackMLState.EXECUTE:
+            return None
+        while where > 0 and self._number[where - 1] == PackMLState.EXECUTE:
+            where -= 1
+        return self._at[where] if where > 0 else None
+
     def name_at(self, at: int) -> str:
         """Return the state's name at a time; empty for a cell without a state."""
         if not self._required:

@@ -36,6 +36,8 @@ class Row:
     """Whether a sample of the tag, good or not, lies in this row."""
     flags: NDArray[np.uint8]
     """Bits `HELD | BAD | STALE | MISSING`; 0 is a fresh good value."""
+    sound: bool
+    """Whether no tag is BAD, STALE or MISSING: most rows, and detectors of the data are done with them at once."""
 
     def value(self, tag: str) -> float:
         """Return the tag's value, NaN if it has none.

@@ -16,8 +16,9 @@ from pipelines.features.columns import Columns
 from pipelines.features.packed import Counts, Floats, Mask
 from pipelines.features.row import BAD, HELD, MISSING, STALE, Row
 
-PENDING_MAX = 65_536
-"""Samples waiting for a row to close; beyond, the oldest are folded into the open row for good."""
+PENDING_PER_TAG_MAX = 4096
+"""Samples waiting for rows to close, times the number of tags. Beyond, those that are complete are folded into the open
+row, and the farthest in the future are discarded and counted: a clock that runs ahead must not fill the memory."""
 
 GAPS_MAX = 64
 """Gaps waiting for rows to pass them; beyond, the two oldest become one that covers both."""
@@ -47,7 +48,10 @@ class RowBuilder:
         self.closed_until: int | None = None
         """End of the last closed row, or where the first one begins; None before that is known."""
         self._chunks: list[tuple[Counts, Counts, Counts, Floats, Mask]] = []
+        self.discarded = 0
+        """Samples too far in the future to be kept."""
         self._pending = 0
+        self._pending_max = PENDING_PER_TAG_MAX * max(1, n)
         self._gaps: list[GapSpan] = []
         # The last good sample of each tag, and whether the latest sample of all is a good one.
         self._value = np.full(n, np.nan)
@@ -112,15 +116,18 @@ class RowBuilder:
         chunks = self._chunks
         if not chunks:
             return _NOTHING
-        at, slot, arrival, value, good = (
-            chunks[0] if len(chunks) == 1 else tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
-        )
-        order = np.argsort(at, kind="stable")
+        if len(chunks) == 1:
+            at, slot, arrival, value, good = chunks[0]
+        else:
+            at, slot, arrival, value, good = map(np.concatenate, zip(*chunks, strict=True))
+        order = at.argsort(kind="stable")
         return at[order], slot[order], arrival[order], value[order], good[order]
 
     def _keep(self, samples: tuple[Counts, Counts, Counts, Floats, Mask], first: int) -> None:
-        rest = len(samples[0]) - first
-        self._chunks = [tuple(column[first:] for column in samples)] if rest else []  # type: ignore[list-item]
+        last = min(len(samples[0]), first + self._pending_max)
+        self.discarded += len(samples[0]) - last
+        rest = last - first
+        self._chunks = [tuple(column[first:last] for column in samples)] if rest else []  # type: ignore[list-item]
         self._pending = rest
 
     def _absorb(self, slot: Counts, at: Counts, arrival: Counts, value: Floats, good: Mask) -> None:
@@ -135,7 +142,7 @@ class RowBuilder:
         self._latest_at[slot] = at
         self._since[slot] = at
         self._told_stale[slot[arrival > self._ended[slot]]] = False
-        if not good.all():
+        if np.count_nonzero(good) < len(good):
             slot, at, arrival, value = slot[good], at[good], arrival[good], value[good]
         self._got[slot] = True
         self._value[slot] = value
@@ -150,7 +157,7 @@ class RowBuilder:
             np.maximum(self._since, end_at, out=self._since)
         valid = self._arrival > self._ended
         usable = self._got & valid
-        if not usable.all():
+        if np.count_nonzero(usable) < len(usable):
             held = ~usable & valid & self._good & (end_at - self._at <= self.columns.hold_us)
             if not alive:
                 held[:] = False
@@ -163,13 +170,14 @@ class RowBuilder:
             flags = np.where(self._good, np.uint8(0), np.uint8(BAD))
             values = self._value.copy()
         fresh = self._fresh
-        self._fresh = np.zeros_like(fresh)
-        self._got = np.zeros_like(fresh)
+        self._fresh = np.zeros(len(fresh), dtype=np.bool_)
+        self._got[:] = False
         self._gaps = [gap for gap in self._gaps if gap.until_at > end_at]
         self.closed_until = end_at
         if self.columns.derived:
             self._derive(values, fresh, flags)
-        return Row(self.columns.group.id, self.columns.names, start_at, end_at, values, fresh, flags)
+        sound = not np.count_nonzero(flags & _NOT_SOUND)
+        return Row(self.columns.group.id, self.columns.names, start_at, end_at, values, fresh, flags, sound)
 
     def _pass_gaps(self, end_at: int) -> None:
         """End for good what was received before a gap was told and does not reach beyond it."""
@@ -189,8 +197,9 @@ class RowBuilder:
         flags = np.zeros(len(self.columns), dtype=np.uint8)
         flags[held] = HELD
         flags[bad] |= BAD
-        flags[over] |= STALE
-        flags[none & ~bad & ~over] |= MISSING
+        if np.count_nonzero(none):
+            flags[over] |= STALE
+            flags[none & ~bad & ~over] |= MISSING
         return flags
 
     def _derive(self, values: Floats, fresh: Mask, flags: Any) -> None:
@@ -210,6 +219,7 @@ class RowBuilder:
         return {
             "closed_until": self.closed_until,
             "late": self.late,
+            "discarded": self.discarded,
             "pending": dict(zip(self._KEPT, self._sorted(), strict=True)),
             "gaps": [(g.from_at, g.until_at, g.arrival, g.slots) for g in self._gaps],
             "arrays": {name: getattr(self, f"_{name}") for name in _ARRAYS},
@@ -217,7 +227,7 @@ class RowBuilder:
 
     def load(self, state: dict[str, Any]) -> None:
         """Go back to `state`."""
-        self.closed_until, self.late = state["closed_until"], state["late"]
+        self.closed_until, self.late, self.discarded = state["closed_until"], state["late"], state["discarded"]
         pending = tuple(state["pending"][name] for name in self._KEPT)
         self._chunks = [pending] if len(pending[0]) else []
         self._pending = len(pending[0])
@@ -226,6 +236,8 @@ class RowBuilder:
             setattr(self, f"_{name}", state["arrays"][name])
 
 
+_NOT_SOUND = np.uint8(BAD | STALE | MISSING)
+_NEVER = np.iinfo(np.int64).max
 _ARRAYS = ("value", "at", "arrival", "latest_at", "good", "ended", "told_stale", "since", "fresh", "got")
 _NOTHING = (
     np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64),
@@ -246,7 +258,7 @@ class GridRows(RowBuilder):
         if self.closed_until is None:
             self._begin(watermark // self._period_us * self._period_us)
         assert self.closed_until is not None
-        if self.closed_until + self._period_us > until_at:
+        if self.closed_until + self._period_us > until_at and self._pending <= self._pending_max:
             return []
         rows, samples, first = [], self._sorted(), 0
         at, slot, arrival, value, good = samples
@@ -279,10 +291,19 @@ class TriggerRows(RowBuilder):
         self._slot = columns.names.index(columns.group.trigger or "")
         self._count = np.nan
         """The trigger's last good value; NaN before the first."""
+        self._trigger_at = _NEVER
+        """Time of the first sample of the trigger that waits; saves the sorting where there is none."""
+
+    def take(self, slot: Counts, at: Counts, arrival: Counts, value: Floats, good: Mask) -> None:
+        """Keep samples for rows that are still open."""
+        super().take(slot, at, arrival, value, good)
+        triggers = slot == self._slot
+        if np.count_nonzero(triggers):
+            self._trigger_at = min(self._trigger_at, int(at[triggers].min()))
 
     def close(self, until_at: int, watermark: int, lost: LostSpans) -> list[Row]:
         """Return the rows whose trigger changed at or before `until_at`."""
-        if not self._pending:
+        if self._trigger_at > until_at and self._pending <= self._pending_max:
             return []
         samples = self._sorted()
         at, slot, arrival, value, good = samples
@@ -300,14 +321,13 @@ class TriggerRows(RowBuilder):
                 self._begin(end_at)
             elif end_at > self.closed_until:
                 rows.append(self._close(self.closed_until, end_at, alive=not lost.covers(end_at)))
-        if len(at) - first > PENDING_MAX:
+        if len(at) - first > self._pending_max:
             last = max(first, int(at.searchsorted(until_at, side="right")))
             self._absorb(slot[first:last], at[first:last], arrival[first:last], value[first:last], good[first:last])
             first = last
-        if first:
-            self._keep(samples, first)
-        else:
-            self._chunks = [samples]
+        self._keep(samples, first)
+        waiting = at[(slot == self._slot) & (at > until_at)]
+        self._trigger_at = int(waiting[0]) if len(waiting) else _NEVER
         return rows
 
     def _begin(self, at_us: int) -> None:
@@ -323,6 +343,7 @@ class TriggerRows(RowBuilder):
         """Go back to `state`."""
         super().load(state)
         self._count = state["count"]
+        self._trigger_at = 0  # looked up at the next tick
 
 
 class LostSpans:

@@ -1,0 +1,42 @@
+# Everything that a newcomer needs: `make demo`, `make test`. Both install first what they need, into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOAK ?=
+DATA ?=
+
+.PHONY: install demo test check soak bench acceptance docs clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Jidoka needs Python 3.11 or newer: make install PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	touch $@
+
+demo: install
+	$(BIN)/jidoka demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pipelines.jsonschema --check
+
+soak: install
+	$(BIN)/python -m pipelines.soak --out soak/results.json $(SOAK)
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+acceptance: install
+	@test -n "$(DATA)" || { echo 'say where the labelled recordings are: make acceptance DATA=DIR'; exit 2; }
+	$(BIN)/python -m pipelines.acceptance $(DATA)
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

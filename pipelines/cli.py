@@ -1,0 +1,60 @@
+"""The command line `jidoka`. Each group of commands has its module in `pipelines.commands`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from pipelines.commands import logs, operate, replays, run, study
+from schemas.errors import ConfigError, JidokaError
+
+app = typer.Typer(
+    name="jidoka",
+    help="Event-sourced industrial monitoring agent: anomaly, evidence, guarded action, proven effect, replay.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+run.register(app)
+operate.register(app)
+study.register(app)
+app.add_typer(logs.app, name="log")
+app.add_typer(replays.app, name="replay")
+logs.register(app)
+
+
+def main() -> None:
+    """Run; a known fault is one line on stderr: 2 for configuration, 1 for the rest."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error, 2)
+    except JidokaError as error:
+        _fail(error, 1)
+    except ExceptionGroup as group:
+        known, rest = group.split(JidokaError)
+        if known is None or rest is not None:
+            raise
+        _fail(_first(known), 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _fail(error: BaseException, status: int) -> None:
+    print(f"jidoka: {error}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""For the auditor and the data engineer: read, verify and export what is stored. Works while the agent runs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from connectors.eventlog.reader import open_readonly
+from connectors.eventlog.verify import Verification
+from connectors.eventlog.verify import verify as verify_log
+from pipelines import exporting
+from pipelines.commands.options import HERE, Config, Data, folders
+from pipelines.log_view import clock_text, line
+from schemas.records import Recorded
+
+app = typer.Typer(help="Read and verify the event log.", no_args_is_help=True)
+
+
+def register(main: typer.Typer) -> None:
+    """Add the commands that stand on their own."""
+    main.command()(export)
+
+
+@app.command()
+def tail(
+    config: Config = HERE,
+    data: Data = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as facts come.")] = False,
+    count: Annotated[int, typer.Option("-n", help="How many of the last facts.")] = 20,
+) -> None:
+    """Show the last facts."""
+    asyncio.run(_tail(folders(config, data).log, count, follow))
+
+
+async def _tail(folder: Path, count: int, follow: bool) -> None:
+    store = open_readonly(folder)
+    try:
+        head = await store.head()
+        async for record in store.read_all(after=max(0, head.position - count), follow=follow):
+            print(line(record), flush=True)
+    finally:
+        await store.close()
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(help="A position, or the id (or its start) of an incident, plan or command.")],
+    config: Config = HERE,
+    data: Data = None,
+) -> None:
+    """Show one record whole, or the story of an incident."""
+    records = asyncio.run(_find(folders(config, data).log, what))
+    if not records:
+        print(f"nothing in the log is called {what!r}")
+        raise typer.Exit(1)
+    for record in records:
+        print(line(record))
+    if len(records) == 1:
+        print(records[0].data.decode())
+        print(f"recorded_at {records[0].recorded_at}  chain {records[0].chain.hex()}")
+
+
+async def _find(folder: Path, what: str) -> list[Recorded]:
+    store = open_readonly(folder)
+    try:
+        short_number = what.isdigit() and len(what) < 8
+        positions = [int(what)] if short_number else await store.positions_of(what)
+        return await store.read_at(positions)
+    finally:
+        await store.close()
+
+
+@app.command()
+def verify(config: Config = HERE, data: Data = None) -> None:
+    """Re-read every record, chain and head; name the first that was edited, deleted, reordered or cut."""
+    with Progress(transient=True) as progress:
+        task = progress.add_task("verifying", total=None)
+        result = verify_log(
+            folders(config, data).log, progress=lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    print(_said(result))
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def _said(result: Verification) -> str:
+    if not result.ok:
+        where = f"record {result.position}" if result.position else "the log"
+        return f"NOT AS WRITTEN: {where}: {result.kind}: {result.detail} ({result.checked_n} records before it verify)"
+    if result.head is None:
+        return f"{result.checked_n} records verify; there is no signed head yet"
+    head = result.head
+    return (
+        f"{result.checked_n} records verify: every payload, every link of the chain, and the signed head at position "
+        f"{head.position} of {clock_text(head.signed_at)} UTC\nlog {head.log_id}, public key {head.public_key.hex()}"
+    )
+
+
+def export(
+    out: Annotated[Path, typer.Argument(help="Folder for facts.jsonl and samples.parquet; must not exist yet.")],
+    config: Config = HERE,
+    data: Data = None,
+) -> None:
+    """Export facts as JSON lines and samples as Parquet."""
+    counts = asyncio.run(exporting.export(folders(config, data), out))
+    print(f"{counts.facts} facts in {out / 'facts.jsonl'}, {counts.samples} samples in {out / 'samples.parquet'}")

@@ -1,0 +1,111 @@
+"""For the controls engineer: run the agent, the simulated cell, the demo, and the doctor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.commands.options import HERE, Config
+from pipelines.config import load
+from pipelines.runner import Parts, running, until_failure
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (run, cell, demo, doctor):
+        app.command()(command)
+
+
+def run(config: Config = HERE) -> None:
+    """Run the agent of a configuration folder until it is told to end."""
+    configuration = load(config)
+
+    async def go() -> None:
+        async with running(configuration, parts_of(configuration)) as runtime:
+            print(f"running {', '.join(runtime.services)}; operator socket {runtime.folders.socket}", flush=True)
+            await until_failure(runtime)
+
+    _until_told(go())
+
+
+def parts_of(configuration: Any) -> Parts:
+    """Return the parts for the mode; mode observe never loads what can write."""
+    if configuration.settings.mode == "observe":
+        from pipelines.observe import observe_parts
+
+        return observe_parts(configuration)
+    from pipelines.act import act_parts
+
+    return act_parts(configuration)
+
+
+def cell(
+    data: Annotated[Path, typer.Option("--data", help="Folder for ledger, certificates and users; made if missing.")],
+    port: Annotated[int, typer.Option("--port", help="0 takes a free one.")] = 0,
+    speed: Annotated[float, typer.Option("--speed", help="Plant time per wall time, up to 20.")] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of everything in the plant that is chance.")] = 1,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Also offer security None.")] = False,
+    origin_us: Annotated[int | None, typer.Option("--origin-us", help="When plant and wall time are equal.")] = None,
+) -> None:
+    """Run the simulated cell behind its OPC UA server."""
+    from connectors.plant.process import CellSettings, serve_cell
+
+    settings = CellSettings(data=data, port=port, speed=speed, seed=seed, insecure=insecure, origin_us=origin_us)
+    _until_told(serve_cell(settings))
+
+
+def demo(
+    script: Annotated[str, typer.Option("--script", help="Scenes to play by themselves: all, or letters.")] = "",
+    headless: Annotated[bool, typer.Option("--headless", help="Lines instead of a screen.")] = False,
+    speed: Annotated[float, typer.Option("--speed", help="Plant time per wall time, up to 20.")] = 10.0,
+    seed: Annotated[int, typer.Option("--seed")] = 1,
+    data: Annotated[Path | None, typer.Option("--data", help="Data folder; a new one under ./var if left out.")] = None,
+) -> None:
+    """Show it all: a simulated cell, the agent, faults at a key press; or scripted scenes that must come out so."""
+    from pipelines.demo.play import interactive, scripted
+
+    if script:
+        raise typer.Exit(scripted(script, speed=speed, seed=seed, data=data))
+    interactive(speed=speed, seed=seed, data=data, headless=headless)
+
+
+def doctor(config: Config = HERE) -> None:
+    """Check configuration, server, certificates, clock, tags, rights and permissives; say what to mend."""
+    from connectors.opcua.checks import check_server
+    from pipelines.runner import clock_of
+
+    configuration = load(config)
+    table = Table(title="doctor", title_justify="left")
+    for column in ("", "check", "found", "remedy"):
+        table.add_column(column, overflow="fold")
+    table.add_row("ok", "configuration", f"{len(configuration.plant.cells)} cells, all files agree", "")
+    failed = False
+    for each in configuration.plant.cells:
+        checks = asyncio.run(check_server(each, configuration.settings.opcua, clock_of(configuration.settings)))
+        for check in checks:
+            failed |= not check.ok
+            table.add_row("ok" if check.ok else "MEND", check.name, check.detail, "" if check.ok else check.remedy)
+    Console().print(table)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Run until done, SIGINT or SIGTERM; both end it in order."""
+
+    async def go() -> None:
+        task = asyncio.ensure_future(work)
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(go())

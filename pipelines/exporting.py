@@ -1,0 +1,108 @@
+"""Exports what is stored in forms that others read: facts as JSON lines (CloudEvents names), samples as Parquet."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from connectors.eventlog.reader import open_readonly
+from connectors.eventlog.segments import read_kept
+from pipelines.runner import Folders
+from schemas.errors import LogError
+from schemas.records import Recorded
+from schemas.samples import SampleBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """How much was written."""
+
+    facts: int
+    samples: int
+
+
+async def export(folders: Folders, out: Path) -> Exported:
+    """Write `facts.jsonl` and `samples.parquet` into a new folder; nothing is left behind if it fails.
+
+    Raises:
+        LogError: the folder exists, or the log cannot be read.
+    """
+    if out.exists():
+        raise LogError(f"{out} exists: name a folder that does not, nothing is overwritten")
+    building = out.with_name(out.name + ".part")
+    building.mkdir(parents=True)
+    facts = await _facts(folders, building / "facts.jsonl")
+    samples = _samples(folders, building / "samples.parquet")
+    os.replace(building, out)
+    return Exported(facts, samples)
+
+
+async def _facts(folders: Folders, path: Path) -> int:
+    store, count = open_readonly(folders.log), 0
+    try:
+        with path.open("w", encoding="utf-8") as lines:
+            async for record in store.read_all():
+                lines.write(cloud_event(record) + "\n")
+                count += 1
+    finally:
+        await store.close()
+    return count
+
+
+def cloud_event(record: Recorded) -> str:
+    """Return a record as a CloudEvents 1.0 JSON event; `data` is the stored fact."""
+    envelope = {
+        "specversion": "1.0",
+        "id": f"{record.cell}#{record.version}",
+        "source": f"/{record.cell}",
+        "type": record.type,
+        "time": datetime.fromtimestamp(record.recorded_at / 1e6, UTC).isoformat().replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+        "sequence": str(record.version),
+        "logpos": str(record.position),
+        "chain": record.chain.hex(),
+        "data": json.loads(record.data),
+    }
+    return json.dumps(envelope, separators=(",", ":"))
+
+
+def _samples(folders: Folders, path: Path) -> int:
+    """Write all kept samples of all cells: cell, position, tag id, times (µs), value, status."""
+    frames = [_frame(folder) for folder in sorted((folders.data / "segments").glob("*"))]
+    frame = pl.concat(frames) if frames else _empty()
+    frame.write_parquet(path)
+    return frame.height
+
+
+def _frame(folder: Path) -> pl.DataFrame:
+    parts = [_columns(folder.name, position, batch) for position, batch in _batches(folder)]
+    return pl.concat(parts) if parts else _empty()
+
+
+def _batches(folder: Path) -> Iterator[tuple[int, SampleBatch]]:
+    for kept in read_kept(folder):
+        if isinstance(kept.input, SampleBatch):
+            yield kept.position, kept.input
+
+
+def _columns(cell: str, position: int, batch: SampleBatch) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "tag": batch.tag,
+            "source_at": batch.source_at,
+            "server_at": batch.server_at,
+            "value": batch.value,
+            "status": batch.status,
+        }
+    ).select(pl.lit(cell).alias("cell"), pl.lit(position, pl.Int64).alias("position"), pl.all())
+
+
+def _empty() -> pl.DataFrame:
+    schema = {"cell": pl.String, "position": pl.Int64, "tag": pl.UInt32, "source_at": pl.Int64}
+    return pl.DataFrame(schema={**schema, "server_at": pl.Int64, "value": pl.Float64, "status": pl.UInt32})

@@ -1,0 +1,44 @@
+"""The topics on Kafka, in one table. All are created beforehand; a cell's partition is `crc32(cell) % partitions`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic."""
+
+    name: str
+    key: str
+    """What the message key is."""
+    schema: str
+    """What the message value is."""
+    retention_ms: int
+    """-1: for ever."""
+    cleanup: Literal["delete", "compact"] = "delete"
+
+
+TOPICS: tuple[Topic, ...] = (
+    Topic("telemetry.v1", "cell path", "SampleBatch | LineEvent | Gap | Tick | Control", 7 * DAY_MS),
+    Topic("line-events.v1", "cell path", "LineEvent", 90 * DAY_MS),
+    Topic("anomalies.v1", "cell path", "AnomalyDetected | AnomalyUpdated | AnomalyCleared", 90 * DAY_MS),
+    Topic("decisions.v1", "cell path", "AnyFact", -1),
+    Topic("operator-requests.v1", "cell path", "OperatorRequested", 90 * DAY_MS),
+    Topic("dead-letters.v1", "key of the message that was refused", "bytes as they came", 30 * DAY_MS),
+)
+
+
+def topic(name: str) -> Topic:
+    """Return the topic of this name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    for each in TOPICS:
+        if each.name == name:
+            return each
+    raise KeyError(name)

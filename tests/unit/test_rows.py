@@ -1,0 +1,217 @@
+"""Rows: what wins, what is held, what is late, and what a gap does."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from pipelines.features.cell_rows import CellRows
+from pipelines.features.row import BAD, HELD, MISSING, STALE, Row
+from pipelines.features.rows import PENDING_PER_TAG_MAX
+from schemas.errors import ConfigError
+from schemas.plant import Cell
+from schemas.samples import Gap, Tick
+from tests.feeding import BAD as BAD_STATUS
+from tests.feeding import COUNT, FORCE, LEVEL, SP, T0, TORQUE, S, batch, small_cell
+
+
+def rows_of(*messages: object) -> list[Row]:
+    cell_rows, rows = CellRows(small_cell()), []
+    for message in messages:
+        match message:
+            case list():
+                cell_rows.take(batch(message))
+            case Gap():
+                cell_rows.take_gap(message)
+            case Tick():
+                rows += cell_rows.tick(message)
+    return rows
+
+
+def tick(after_s: float, *, alive: bool = True, stale: tuple[int, ...] = ()) -> Tick:
+    return Tick("s", 1, 0, T0 + int(after_s * S), alive, stale)
+
+
+def at(after_s: float) -> int:
+    return T0 + int(after_s * S)
+
+
+def levels(rows: list[Row]) -> list[tuple[float, int]]:
+    """Value and flags of the grid's only tag; NaN as None to compare."""
+    grid = [row for row in rows if row.group == "grid"]
+    return [(None if math.isnan(row.values[0]) else float(row.values[0]), int(row.flags[0])) for row in grid]
+
+
+def test_last_good_sample_by_source_time_wins_whatever_the_order_of_arrival():
+    rows = rows_of(tick(0), [(LEVEL, at(0.8), 2.0), (LEVEL, at(0.3), 1.0)], tick(2))
+    assert levels(rows) == [(2.0, 0)]
+
+
+def test_of_two_samples_of_one_time_the_later_arrival_wins():
+    rows = rows_of(tick(0), [(LEVEL, at(0.5), 1.0)], [(LEVEL, at(0.5), 2.0)], tick(2))
+    assert levels(rows) == [(2.0, 0)]
+
+
+def test_row_closes_only_when_the_tick_passes_its_end_by_the_lateness():
+    samples = [(LEVEL, at(0.5), 1.0)]
+    assert levels(rows_of(tick(0), samples, tick(2.0 - 1e-6))) == []
+    assert levels(rows_of(tick(0), samples, tick(2.0))) == [(1.0, 0)]
+
+
+def test_sample_on_the_end_of_a_row_belongs_to_it():
+    rows = rows_of(tick(0), [(LEVEL, at(1.0), 1.0), (LEVEL, at(1.0) + 1, 2.0)], tick(3))
+    assert levels(rows) == [(1.0, 0), (2.0, 0)]
+
+
+def test_value_is_held_until_hold_s_is_over_and_then_is_stale():
+    rows = rows_of(tick(0), [(LEVEL, at(1.0), 1.0)], tick(6))
+    assert levels(rows) == [(1.0, 0), (1.0, HELD), (1.0, HELD), (1.0, HELD), (None, STALE)]
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        (2.0, BAD_STATUS),
+        (2.0, 0x40000000),
+        (math.nan, 0),
+        (math.inf, 0),
+        (-math.inf, 0),
+        (math.nextafter(1000.0, 2e3), 0),
+    ],
+)
+def test_not_good_sample_ends_the_hold_until_the_next_good_one(value, status):
+    rows = rows_of(tick(0), [(LEVEL, at(0.5), 1.0), (LEVEL, at(1.5), value, status), (LEVEL, at(3.5), 3.0)], tick(5))
+    assert levels(rows) == [(1.0, 0), (None, BAD), (None, BAD), (3.0, 0)]
+
+
+def test_value_on_the_edge_of_the_range_is_good():
+    assert levels(rows_of(tick(0), [(LEVEL, at(0.5), 1000.0)], tick(2))) == [(1000.0, 0)]
+
+
+def test_good_sample_before_a_bad_one_in_the_same_row_stands_and_the_row_says_so():
+    rows = rows_of(tick(0), [(LEVEL, at(0.2), 1.0), (LEVEL, at(0.5), 2.0, BAD_STATUS)], tick(3))
+    assert levels(rows) == [(1.0, BAD), (None, BAD)]
+    assert rows[0].fresh[0]
+
+
+def test_late_sample_is_counted_and_reopens_no_row():
+    cell_rows = CellRows(small_cell())
+    cell_rows.tick(tick(0))
+    first = cell_rows.tick(tick(2))
+    cell_rows.take(batch([(LEVEL, at(0.9), 5.0)]))
+    assert levels(first) == [(None, MISSING)]
+    assert levels(cell_rows.tick(tick(3))) == [(5.0, HELD)]
+    assert cell_rows.late == 1
+
+
+def test_late_sample_that_is_older_than_the_present_value_changes_nothing():
+    rows = rows_of(tick(0), [(LEVEL, at(0.9), 1.0)], tick(2), [(LEVEL, at(0.1), 9.0)], tick(3))
+    assert levels(rows) == [(1.0, 0), (1.0, HELD)]
+
+
+def test_no_value_is_held_in_a_gap_or_over_it():
+    gap = Gap("s", 1, 0, (LEVEL,), at(1.5), at(2.5), "test")
+    rows = rows_of(tick(0), [(LEVEL, at(0.9), 1.0)], gap, tick(5))
+    assert levels(rows) == [(1.0, 0), (None, MISSING), (None, MISSING), (None, MISSING)]
+
+
+def test_sample_before_a_gap_does_not_stand_for_a_row_that_ends_in_it():
+    gap = Gap("s", 1, 0, (), at(0.5), at(3.5), "test")
+    assert levels(rows_of(tick(0), [(LEVEL, at(0.4), 1.0)], gap, tick(2))) == [(None, MISSING)]
+
+
+def test_value_sent_again_after_a_gap_is_held_although_its_time_is_old():
+    gap = Gap("s", 1, 0, (), at(1.2), at(2.5), "test")
+    rows = rows_of(tick(0), [(LEVEL, at(0.9), 1.0)], tick(2), gap, [(LEVEL, at(0.9), 1.0)], tick(4))
+    assert levels(rows) == [(1.0, 0), (None, MISSING), (1.0, HELD)]
+
+
+def test_gap_of_one_tag_leaves_the_others_alone():
+    gap = Gap("s", 1, 0, (FORCE,), at(0.1), at(9.0), "test")
+    assert levels(rows_of(tick(0), [(LEVEL, at(0.9), 1.0)], gap, tick(3))) == [(1.0, 0), (1.0, HELD)]
+
+
+def test_nothing_is_held_while_the_source_is_lost():
+    rows = rows_of(tick(0), [(LEVEL, at(0.9), 1.0)], tick(1), tick(2, alive=False), tick(4))
+    assert levels(rows) == [(1.0, 0), (None, MISSING), (1.0, HELD)]
+
+
+def test_tag_told_stale_is_not_held_until_a_new_sample():
+    rows = rows_of(tick(0), [(LEVEL, at(0.9), 1.0)], tick(2), tick(3, stale=(LEVEL,)), tick(4))
+    assert levels(rows) == [(1.0, 0), (None, STALE), (None, STALE)]
+    rows = rows_of(tick(0), tick(2, stale=(LEVEL,)), [(LEVEL, at(1.9), 1.0)], tick(3))
+    assert levels(rows) == [(None, STALE), (1.0, 0)]
+
+
+def test_trigger_row_holds_what_lies_between_two_changes_of_the_counter():
+    rows = rows_of(
+        tick(0),
+        [(COUNT, at(1), 7.0), (TORQUE, at(1), 1.0)],
+        [(TORQUE, at(2), 2.0), (TORQUE, at(3), 3.0), (COUNT, at(3), 8.0), (TORQUE, at(3.1), 4.0)],
+        tick(4),
+    )
+    (row,) = [row for row in rows if row.group == "cycle"]
+    assert (row.start_at, row.end_at, row.value("torque_n"), row.value("count")) == (at(1), at(3), 3.0, 8.0)
+
+
+def test_repeated_counter_makes_no_row_and_a_restarted_one_does():
+    counts = [(COUNT, at(1), 7.0), (COUNT, at(2), 7.0), (COUNT, at(3), 0.0)]
+    rows = [row for row in rows_of(tick(0), counts, tick(5)) if row.group == "cycle"]
+    assert [(row.start_at, row.end_at) for row in rows] == [(at(1), at(3))]
+
+
+def test_bad_counter_makes_no_row():
+    counts = [(COUNT, at(1), 7.0), (COUNT, at(2), 8.0, BAD_STATUS), (COUNT, at(3), 9.0)]
+    rows = [row for row in rows_of(tick(0), counts, tick(5)) if row.group == "cycle"]
+    assert [(row.start_at, row.end_at) for row in rows] == [(at(1), at(3))]
+
+
+def test_derived_tag_is_the_difference_and_nan_if_either_is_missing():
+    first = [(COUNT, at(1), 1.0), (FORCE, at(2), 15.5), (SP, at(2), 15.0), (COUNT, at(2), 2.0)]
+    second = [(FORCE, at(3), 15.5, BAD_STATUS), (COUNT, at(3), 3.0)]
+    rows = [row for row in rows_of(tick(0), first, second, tick(5)) if row.group == "cycle"]
+    assert rows[0].value("deviation_n") == 0.5
+    assert math.isnan(rows[1].value("deviation_n"))
+    assert rows[1].value("force_sp_n") == 15.0
+
+
+def test_rows_of_several_groups_come_in_the_order_of_their_ends():
+    rows = rows_of(tick(0), [(COUNT, at(0.5), 1.0), (COUNT, at(1.5), 2.0)], tick(4))
+    assert [row.end_at for row in rows] == [at(1), at(1.5), at(2), at(3)]
+
+
+def test_samples_of_unknown_tags_are_counted_and_left():
+    cell_rows = CellRows(small_cell())
+    cell_rows.take(batch([(999, at(0), 1.0), (LEVEL, at(0), 1.0)]))
+    assert cell_rows.unknown == 1
+
+
+def test_samples_far_in_the_future_are_bounded_and_counted():
+    cell_rows = CellRows(small_cell())
+    cell_rows.tick(tick(0))
+    for k in range(20):
+        cell_rows.take(batch([(LEVEL, at(9_000 + k), 1.0)] * 1000))
+        cell_rows.tick(tick(k / 100))
+    grid = cell_rows.builders[1]
+    assert grid.discarded == 20_000 - PENDING_PER_TAG_MAX
+    assert levels(cell_rows.tick(tick(2))) == [(None, MISSING)]
+
+
+def test_group_whose_counter_stands_still_keeps_a_bounded_memory_and_the_last_values():
+    cell_rows = CellRows(small_cell())
+    cell_rows.take(batch([(COUNT, at(0), 1.0)]))
+    cell_rows.tick(tick(0))
+    for k in range(1, 60):
+        cell_rows.take(batch([(TORQUE, at(k), float(k))] * 1000))
+        cell_rows.tick(tick(k))
+    cell_rows.take(batch([(COUNT, at(60), 2.0)]))
+    (row,) = [row for row in cell_rows.tick(tick(62)) if row.group == "cycle"]
+    assert (row.value("torque_n"), cell_rows.builders[0].discarded) == (59.0, 0)
+
+
+def test_derived_tag_over_two_groups_is_refused():
+    cell = small_cell()
+    tags = [t.model_copy(update={"minus": ("force_n", "level_n")}) if t.minus else t for t in cell.tags]
+    with pytest.raises(ConfigError, match=r"deviation_n.*are not both tags of group 'cycle'"):
+        CellRows(Cell.model_validate({**cell.model_dump(), "tags": [t.model_dump() for t in tags]}))
