@@ -28,15 +28,15 @@ from connectors.eventlog.verify import verify
 from connectors.plant.direct import DirectPlant
 from connectors.plant.plc import Answer, Plc
 from pipelines.config import Configuration
-from pipelines.decide import INPUT, CellService, Storage
+from pipelines.decide import INPUT, CellService
 from pipelines.derive import Derivation
 from pipelines.executor import Executor
-from pipelines.recover import derivation_start, restore_latest
+from pipelines.recover import rebuild
 from pipelines.replay import replay
 from pipelines.runner import FolderKeeper
 from pipelines.simulation import START_US, MemoryKeeper, Simulation
 from schemas import facts
-from schemas.facts import AnyFact, OperatorRequested
+from schemas.facts import DERIVED_NAMES, AnyFact, OperatorRequested
 from schemas.line import PackMLState
 from schemas.records import Recorded
 from schemas.samples import Kept
@@ -340,15 +340,15 @@ def violations(world: World) -> list[str]:
 def _replayed(world: World, records: list[Recorded], inputs: list[Kept]) -> list[str]:
     """Replay from the first snapshot on, if there is one, else from the beginning."""
     derivation = Derivation(world.configuration.rules_for(world.configuration.plant.cells[0]))
-    snapshots = [r.fact.position for r in records if isinstance(r.fact, facts.DetectorSnapshotted)]
-    storage = Storage(MemoryStore(clock=world.plant.clock), world.blobs, MemoryKeeper())
-    position, _ = restore_latest(derivation, storage, records, at_most=snapshots[0] if snapshots else 0)
-    rest = records[derivation_start(records, position) :]
-    replayed = replay(derivation.rules, rest, iter(inputs[position:]), derivation=derivation)
+    snapshots = [n for n, record in enumerate(records, 1) if isinstance(record.fact, facts.DetectorSnapshotted)]
+    begin = snapshots[0] if snapshots else 0
+    left, _ = rebuild(derivation, world.blobs, records[:begin], lambda after: iter(inputs[after:]))
+    replayed = replay(records[begin:], left, derivation=derivation)
+    derived_n = sum(record.type in DERIVED_NAMES for record in records[begin:])
     if replayed.divergence is not None:
         return [f"replay: {replayed.divergence}"]
-    if replayed.facts_compared != len(rest):
-        return [f"replay compared {replayed.facts_compared} of {len(rest)} facts"]
+    if replayed.facts_compared != derived_n:
+        return [f"replay compared {replayed.facts_compared} of {derived_n} facts"]
     return []
 
 
@@ -416,10 +416,15 @@ def _chained(world: World, records: Sequence[Recorded], log_id: str) -> list[str
     if world.folder is not None:
         verification = verify(world.folder / "log")
         return [] if verification.ok else [f"verify: {verification}"]
+    return [] if chain_holds(records, log_id) else ["the chain is broken"]
+
+
+def chain_holds(records: Sequence[Recorded], log_id: str) -> bool:
+    """Whether the records are gapless and each is linked to the one before; for one cell's log."""
     chain = genesis(log_id)
-    for version, r in enumerate(records, 1):
+    for number, r in enumerate(records, 1):
         inputs = msgspec.json.encode(dict(r.inputs))
-        chain = link(chain, r.position, r.cell.encode(), version, r.type.encode(), r.recorded_at, inputs, r.data)
-        if chain != r.chain or (r.position, r.version) != (version, version):
-            return [f"the chain breaks at {r.position}"]
-    return []
+        chain = link(chain, r.position, r.cell.encode(), number, r.type.encode(), r.recorded_at, inputs, r.data)
+        if chain != r.chain or (r.position, r.version) != (number, number):
+            return False
+    return True
