@@ -22,6 +22,7 @@ from agent.identity import derive
 from agent.ports import Blobs, Clock, EventStore
 from pipelines.derive import Derivation, Derived
 from pipelines.recover import recover
+from schemas.errors import LogError
 from schemas.facts import AgentStarted, AnyFact, CellTaken, DetectorSnapshotted, OperatorRequested
 from schemas.samples import Input, Kept, Tick
 
@@ -115,6 +116,11 @@ class CellService:
         taken = await self._storage.store.take(self.cell)
         self.epoch, self._version = taken.epoch, taken.version
         self._kept_in_store = taken.positions.get(INPUT, 0)
+        if (kept_n := self._storage.keeper.position) < self._kept_in_store:
+            raise LogError(
+                f"{self.cell}: the log was concluded from {self._kept_in_store} inputs and {kept_n} are kept: "
+                "restore the folder segments/ from a backup, or begin with a new data folder"
+            )
         recovered = await recover(self.derivation, self._storage, self.cell, self._kept_in_store)
         for kept in recovered.behind:
             await self._write(self.derivation.feed_input(kept), kept.position, start=False)

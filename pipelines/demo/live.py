@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import os
 import sys
 import termios
@@ -89,7 +90,7 @@ async def watch(folder: Path, *, speed: float, seed: int, lines: bool) -> None:
     """Start everything and show it until the user ends it."""
     print(f"starting in {folder} ... (the first start makes keys and certificates)", flush=True)
     async with setting(folder, speed=speed, seed=seed) as demo:
-        stage = LiveStage(demo.runtime, demo.plant, demo.simulation, speed)
+        stage = LiveStage(demo.runtime, demo.plant, demo.simulation, speed, who=getpass.getuser())
         failing = asyncio.create_task(until_failure(demo.runtime))
         showing = asyncio.create_task(_lines(demo, stage) if lines else _screen(demo, stage))
         done, _ = await asyncio.wait({failing, showing}, return_when=asyncio.FIRST_COMPLETED)

@@ -77,14 +77,14 @@ async def until(
 
 
 async def operator_request(
-    service: CellService, at: int, kind: str, target: str, reason: str, args: dict[str, float]
+    service: CellService, who: str, at: int, kind: str, target: str, reason: str, args: dict[str, float]
 ) -> dict[str, Any]:
-    """Put a request under the script's name; an approval is bound to what waits now."""
+    """Put a request under a name; an approval is bound to what waits now."""
     progress = service.state.commands.get(target)
     fact = OperatorRequested(
         at=at,
         request_id=str(uuid.uuid4()),
-        who=SCRIPT,
+        who=who,
         kind=kind,  # type: ignore[arg-type]  # checked by the caller's own words
         target=target,
         command_sha256=progress.sha256 if progress is not None and kind == "approve" else "",
@@ -124,7 +124,7 @@ class SimulatedStage:
     async def operate(self, kind: str, target: str = "", reason: str = "", **args: float) -> dict[str, Any]:
         """Be the operator."""
         at = self._simulation.clock.now_us()
-        return await operator_request(self._simulation.service, at, kind, target, reason, args)
+        return await operator_request(self._simulation.service, SCRIPT, at, kind, target, reason, args)
 
     async def wait(self, ready: Callable[[], bool], within_s: float) -> bool:
         """Step plant and agent until `ready`."""
@@ -137,7 +137,9 @@ class SimulatedStage:
 class LiveStage:
     """Against a cell in its own process, over OPC UA. Faults go through the simulation object, under its own user."""
 
-    def __init__(self, runtime: Runtime, plant: OpcUaSettings, simulation: User, speed: float) -> None:
+    def __init__(
+        self, runtime: Runtime, plant: OpcUaSettings, simulation: User, speed: float, *, who: str = SCRIPT
+    ) -> None:
         """Take the stage.
 
         Args:
@@ -145,7 +147,9 @@ class LiveStage:
             plant: How the agent reaches the plant.
             simulation: The user that may break things; the agent has no such right.
             speed: Plant time per wall time.
+            who: Under whose name the log has the operator's requests.
         """
+        self._who = who
         self._runtime, self._plant, self._user = runtime, plant, simulation
         self._service = next(iter(runtime.services.values()))
         self.facts: list[AnyFact] = []
@@ -172,7 +176,9 @@ class LiveStage:
 
     async def operate(self, kind: str, target: str = "", reason: str = "", **args: float) -> dict[str, Any]:
         """Be the operator."""
-        return await operator_request(self._service, self._runtime.clock.now_us(), kind, target, reason, args)
+        return await operator_request(
+            self._service, self._who, self._runtime.clock.now_us(), kind, target, reason, args
+        )
 
     async def wait(self, ready: Callable[[], bool], within_s: float) -> bool:
         """Let time pass until `ready`.
