@@ -77,6 +77,17 @@ class DirectPlant:
         self._lost_at = now_us if self._lost_at is None else self._lost_at
         self._lost_until = max(self._lost_until, now_us + round(seconds * SECOND_US))
 
+    def resubscribe(self, epoch: int) -> None:
+        """Begin as a collector that was just started: what it had not yet drawn is gone, and every node is told anew.
+
+        Args:
+            epoch: Of the source from now on.
+        """
+        self._epoch, self._seq = epoch, 0
+        self._told.clear()
+        self._told_state = None
+        self._untold = [shown for shown in self.station.publisher.image.values() if shown.source_at > 0]
+
     def restart(self) -> None:
         """Restart the PLC: the plant stands and nobody is connected for `RESTART_S`."""
         self._restart = True
