@@ -1,6 +1,6 @@
 """Read a log from another program: every incident with its commands and what became of them.
 
-    .venv/bin/python examples/read_a_log.py var/demo-1/agent/log
+.venv/bin/python examples/read_a_log.py var/demo-1/agent/log
 """
 
 from __future__ import annotations
