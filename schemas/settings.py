@@ -108,7 +108,7 @@ class Settings(Strict):
     queue_max: int = Field(default=10_000, ge=10)
     """Messages waiting for one cell before collectors are held back."""
     silent_s: float = Field(default=10.0, gt=0)
-    """Agent time without any input before a source is declared silent."""
+    """Wall time without any input, not even a tick, before a source is declared silent."""
     readback_s: float = Field(default=2.0, gt=0)
     """Wall time within which set-points must read back as asked."""
     reasoners: tuple[str, ...] = ("playbook",)
