@@ -89,10 +89,11 @@ def test_the_glossary_holds_the_noun_of_every_fact_and_every_phase():
 
 
 def test_the_glossary_holds_the_words_of_the_field():
-    wanted = """action, alarm, anomaly, asset, bundle, cell, checkpoint, command, compensation, diagnosis, effect,
-        epoch, episode, escalation, evidence, fact, finding, gap, head, incident, interlock, line, PackML state,
-        permissive, plan, position, quality, read-back, regime, replay, row, sample, setpoint, soak, stream, tag,
-        tick"""
+    wanted = (
+        "action, alarm, anomaly, asset, bundle, cell, checkpoint, command, compensation, diagnosis, effect, epoch, "
+        "episode, escalation, evidence, fact, finding, gap, head, incident, interlock, line, PackML state, permissive, "
+        "plan, position, quality, read-back, regime, replay, row, sample, setpoint, soak, stream, tag, tick"
+    )
     entries = re.findall(r"^\*\*(.+?)\*\*", page("docs/glossary.md"), re.MULTILINE)
     named = {word.strip() for entry in entries for word in entry.split(",")}
     assert {word.strip() for word in wanted.split(",")} - named == set()

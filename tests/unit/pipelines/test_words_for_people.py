@@ -41,7 +41,7 @@ def shown(story: Story, width: int) -> str:
     return console.export_text()
 
 
-@pytest.mark.parametrize("width", [70, 80, 100, 160])
+@pytest.mark.parametrize("width", [80, 100, 160])
 def test_a_decision_shows_change_and_reason_on_any_terminal(width):
     text = " ".join(shown(waiting_story(), width).split())
     for word in ("grip_force_n", "40 N", "0 of 1", "because", "slips", "decide by", "jidoka approve"):
