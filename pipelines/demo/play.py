@@ -23,7 +23,8 @@ from pipelines.proof import prove
 from schemas.errors import JidokaError
 
 HEALTHY_SEEDS = (1, 2, 3)
-SCRIPT_SPEED = 20.0
+LETTERS = (*(scene.letter for scene in SCENES), "i")
+"""Of all scenes; i is the healthy hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Played:
 
 def scripted(letters: str, *, speed: float, seed: int, data: Path | None) -> int:
     """Play scenes one after another, each with a fresh cell and agent; returns the exit status."""
-    wanted = {scene.letter for scene in SCENES} | {"i"} if letters == "all" else set(letters)
+    wanted = set(LETTERS if letters == "all" else letters)
     folder = fresh_folder(data)
     print(f"data folder {folder}", flush=True)
     played = [_play(s, folder / f"scene-{s.letter}", speed, seed) for s in SCENES if s.letter in wanted]
