@@ -26,7 +26,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pipelines.jsonschema --check
+	$(BIN)/python -m pytest -q tests/architecture
 
 soak: install
 	$(BIN)/python -m pipelines.soak --out soak/results.json $(SOAK)

@@ -38,6 +38,8 @@ class CellState:
     packml_state: str = "UNDEFINED"
     known: Mapping[str, float] = field(default_factory=_empty)
     """Latest known value by tag: set-points of evidence, everything of snapshots and read-backs."""
+    known_at: Mapping[str, int] = field(default_factory=_empty)
+    """When each was so. Rows close late: evidence may be older than what was read back since."""
     episodes: Mapping[str, Episode] = field(default_factory=_empty)
     """Open ones."""
     incident_of: Mapping[str, str] = field(default_factory=_empty)
@@ -132,6 +134,12 @@ def _without(values: Mapping[str, V], key: str) -> Mapping[str, V]:
     return {k: v for k, v in values.items() if k != key}
 
 
+def _knowing(state: CellState, values: Mapping[str, float], at: int) -> CellState:
+    """Return the state with what was so at `at`; what is known of a later time stays."""
+    newer = {tag: value for tag, value in values.items() if at >= state.known_at.get(tag, 0)}
+    return replace(state, known={**state.known, **newer}, known_at={**state.known_at, **dict.fromkeys(newer, at)})
+
+
 def _restarted(state: CellState, at: int) -> CellState:
     """A command whose frame may have left is asked for, never sent again."""
     commands = {
@@ -150,9 +158,9 @@ def _episode(state: CellState, fact: facts.AnomalyDetected | facts.AnomalyUpdate
             if fact.episode_id in state.incident_of:
                 return state
             state = replace(state, episodes={**state.episodes, fact.episode_id: Episode(fact)})
-            return replace(state, known={**state.known, **fact.evidence.setpoints})
+            return _knowing(state, fact.evidence.setpoints, fact.evidence.row_at)
         case facts.AnomalyUpdated():
-            state = replace(state, known={**state.known, **fact.evidence.setpoints})
+            state = _knowing(state, fact.evidence.setpoints, fact.evidence.row_at)
             if incident is not None:
                 incident = replace(incident, evidence=fact.evidence)
         case facts.AnomalyCleared():
@@ -312,7 +320,7 @@ CommandFact = (
 def _command(state: CellState, fact: CommandFact) -> CellState:
     if isinstance(fact, facts.SnapshotTaken | facts.ReadbackTaken):
         seen = {tag: r.value for tag, r in fact.readings.items() if r.good and r.value is not None}
-        state = replace(state, known={**state.known, **seen})
+        state = _knowing(state, seen, fact.read_at if isinstance(fact, facts.SnapshotTaken) else fact.at)
     if isinstance(fact, facts.SnapshotTaken):
         return state
     if isinstance(fact, facts.TagsRebaselined):

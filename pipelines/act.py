@@ -21,7 +21,7 @@ from schemas.errors import ConnectionFault
 BEAT_S = 0.5
 """Wall time between two beats; a PLC rejects commands after a few missed ones."""
 HEALTHY_S = 5.0
-"""Agent time since the last input up to which the decision pipeline counts as healthy."""
+"""Wall time since the last input up to which the decision pipeline counts as healthy."""
 
 
 class Acting:
@@ -65,14 +65,14 @@ class Acting:
         robots = self._robots[service.cell]
         while robots:
             await asyncio.sleep(BEAT_S)
-            if healthy(service, self._clock):
+            if healthy(service, self._clock, self._configuration.settings.clock.speed):
                 with contextlib.suppress(ConnectionFault):
                     await next(iter(robots.values())).beat()
 
 
-def healthy(service: CellService, clock: Clock) -> bool:
+def healthy(service: CellService, clock: Clock, speed: float) -> bool:
     """Whether input arrives and is decided upon."""
-    return service.failed is None and (clock.now_us() - service.last_input_us) / 1e6 <= HEALTHY_S
+    return service.failed is None and (clock.now_us() - service.last_input_us) / 1e6 <= HEALTHY_S * speed
 
 
 def act_parts(configuration: Configuration) -> Parts:

@@ -21,6 +21,7 @@ from agent.guard.question import Rulebook
 from agent.identity import derive
 from agent.ports import Blobs, Clock, EventStore
 from pipelines.derive import Derivation, Derived
+from pipelines.detectors.suite import WATCH
 from pipelines.recover import recover
 from schemas.errors import LogError
 from schemas.facts import AgentStarted, AnyFact, CellTaken, DetectorSnapshotted, OperatorRequested
@@ -32,8 +33,8 @@ INPUT = "input"
 """Name of the cell's one input among the store's positions."""
 
 
-WATCH, AGENT = "watch", "agent"
-"""Sources of input within the process; everybody else is the plant."""
+AGENT = "agent"
+"""Source of input that the executor gives; all but it and `WATCH` is the plant."""
 
 
 class Fulfiller(Protocol):

@@ -138,6 +138,7 @@ class Executor(Advisor):
         if off or action is None or robot is None:
             outcome = NotSent(off or "no robot for it")
         else:
+            doubtful = effect.command.command_id in self._unanswered
             self._unanswered.add(effect.command.command_id)
             outcome = await robot.execute(
                 effect.command,
@@ -146,7 +147,7 @@ class Executor(Advisor):
                 ttl_s=action.ttl_s,
                 timeout_s=action.timeout_s,
             )
-            if not isinstance(outcome, Unknown):
+            if not (doubtful or isinstance(outcome, Unknown)):
                 self._unanswered.discard(effect.command.command_id)
         await self._answered(effect.command, "send", outcome)
 
@@ -181,8 +182,10 @@ class Executor(Advisor):
         """Read until every set-point is as asked or `readback_s` is up, counted from when anything could be read."""
         action = self._rules.catalogue.action(effect.command.action)
         robot = self._robot(action)
-        assert action is not None, "it was judged by the catalogue"
-        assert robot is not None, "it was sent to a robot"
+        if action is None or robot is None:  # the configuration is another one since it was sent
+            gone = f"{effect.command.action!r} or its robot is no longer configured"
+            await self._read(effect.command, {}, gone)
+            return
         readings: Mapping[str, Reading] = {}
         failure, until = "", _now_s() + SESSION_S
         tags = [argument.tag for argument in action.args]
@@ -196,14 +199,13 @@ class Executor(Advisor):
             if _as_asked(action, effect.command, readings) or _now_s() >= until:
                 break
             await asyncio.sleep(READBACK_PAUSE_S)
-        await self.deliver(
-            ReadbackTaken(
-                at=self._clock.now_us(),
-                command_id=effect.command.command_id,
-                readings=dict(readings),
-                failure=failure,
-            )
+        await self._read(effect.command, readings, failure)
+
+    async def _read(self, command: Command, readings: Mapping[str, Reading], failure: str) -> None:
+        fact = ReadbackTaken(
+            at=self._clock.now_us(), command_id=command.command_id, readings=dict(readings), failure=failure
         )
+        await self.deliver(fact)
 
     async def _rebaseline(self, effect: Rebaseline) -> None:
         """Tell the detectors through the cell's one order, so that replay sees it at the same place."""

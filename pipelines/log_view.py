@@ -125,8 +125,7 @@ def _command(fact: AnyFact) -> str:
     match fact:
         case facts.GuardJudged():
             against = [f"{v.rule}: {v.reason}" for v in fact.verdicts if v.result == "refused"]
-            passed = sum(v.result == "passed" for v in fact.verdicts)
-            verdict = "; ".join(against) or f"{passed} of {len(fact.verdicts)} rules passed"
+            verdict = "; ".join(against) or _counted(fact)
             return f"{fact.command_id[:8]} {fact.stage}: {fact.decision} (class {fact.risk_class}): {verdict}"
         case facts.ApprovalRequested():
             return f"{fact.command_id[:8]} needs {fact.approvals} by {clock_text(fact.decide_by_at)}"
@@ -149,6 +148,12 @@ def _command(fact: AnyFact) -> str:
             return f"{fact.command_id[:8]} {fact.reason}"
         case _:
             return ""
+
+
+def _counted(fact: facts.GuardJudged) -> str:
+    passed = sum(v.result == "passed" for v in fact.verdicts)
+    rest = len(fact.verdicts) - passed
+    return f"{passed} rules passed" + (f", {rest} judged before sending" if rest else "")
 
 
 def _outcome(fact: facts.CommandAnswered) -> str:

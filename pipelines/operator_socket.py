@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import pwd
 import socket
@@ -122,6 +123,8 @@ class OperatorSocket:
             target = full_id(target, service)
             progress = service.state.commands.get(target)
             sha256 = sha256 or (progress.sha256 if progress is not None else "")
+        if not all(math.isfinite(value) for value in request.args.values()):
+            raise ValueError("every value must be a finite number")
         fact = {
             "type": "operator.requested/1",
             "at": self._clock.now_us(),

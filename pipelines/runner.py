@@ -24,7 +24,8 @@ from connectors.eventlog.segments import SegmentWriter, read_kept
 from connectors.eventlog.sqlite import SqliteStore
 from pipelines.advising import Advisor
 from pipelines.config import Configuration
-from pipelines.decide import WATCH, CellService, Storage
+from pipelines.decide import CellService, Storage
+from pipelines.detectors.suite import WATCH
 from pipelines.opening import opening_facts
 from pipelines.operator_socket import OperatorSocket
 from pipelines.pins import Pins
@@ -180,7 +181,7 @@ async def _start_cell(
     work: list[Awaitable[None]] = [
         service.run(),
         source.run(service.put),
-        _watch(service, clock, configuration.settings.silent_s),
+        _watch(service, clock, configuration.settings.silent_s * configuration.settings.clock.speed),
         *(companion(service) for companion in parts.companions),
     ]
     return [asyncio.ensure_future(_kept_in_sight(service, each)) for each in work]
@@ -203,7 +204,7 @@ async def _stop(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _watch(service: CellService, clock: Clock, silent_s: float) -> None:
-    """Declare the source lost when not even a tick came for `silent_s`: only this clock can know."""
+    """Declare the source lost when not even a tick came for `silent_s` of agent time: only this clock can know."""
     told = False
     began_us = clock.now_us()
     while True:

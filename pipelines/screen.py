@@ -57,17 +57,15 @@ def _cell(view: View) -> Panel:
             Text(f"■ NOBODY CAN TELL whether {waiting} was done: look at the machine, then jidoka resolve", "bold")
         )
     parts.append(_incidents(view) if view["incidents"] else Text("no open incident", "dim"))
-    return Panel(Group(*parts), title=view["cell"], title_align="left")
+    last = f"last fact {clock_text(view['at'])[:19]} UTC"
+    return Panel(Group(*parts), title=view["cell"], title_align="left", subtitle=last, subtitle_align="left")
 
 
 def _line(view: View) -> Text:
     """One line of words, not of colour alone."""
     automation = "automation on" if view["automation_on"] else "■ AUTOMATION OFF"
     source = "data live" if view["source_alive"] else "■ DATA LOST"
-    text = Text(
-        f"{view['packml_state']}   {source}   {automation}   mode {view['mode']}   "
-        f"last fact {clock_text(view['at'])[:19]} UTC"
-    )
+    text = Text(f"{view['packml_state']}   {source}   {automation}   mode {view['mode']}")
     if not (view["automation_on"] and view["source_alive"]):
         text.stylize("bold")
     return text
@@ -75,10 +73,11 @@ def _line(view: View) -> Text:
 
 def _decisions(view: View) -> Table:
     table = _plain(f"NEEDS YOU ({len(view['needs_you'])})", "bold")
-    for column in ("command", "asset", "change"):
+    for column in ("command", "asset"):
         table.add_column(column, no_wrap=True)
-    table.add_column("because", overflow="fold", ratio=1)
-    for column in ("approvals", "decide by (UTC)"):
+    table.add_column("change", overflow="fold", min_width=16)
+    table.add_column("because", overflow="fold", min_width=16, ratio=1)
+    for column in ("approvals", "decide by"):
         table.add_column(column, no_wrap=True)
     for waiting in view["needs_you"]:
         table.add_row(
@@ -94,7 +93,7 @@ def _decisions(view: View) -> Table:
 
 def _incidents(view: View) -> Table:
     table = _plain("incidents", "dim")
-    for column in ("incident", "asset", "since (UTC)"):
+    for column in ("incident", "asset", "since"):
         table.add_column(column, no_wrap=True)
     table.add_column("what is being done", overflow="fold", ratio=2)
     table.add_column("found", overflow="fold", ratio=3)

@@ -23,9 +23,13 @@ class Argument(Strict):
     """One number that an action takes."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Ends in its unit, e.g. `grip_force_n`."""
     min: float
+    """Lowest value that may be asked for."""
     max: float
+    """Highest value that may be asked for."""
     unit: str
+    """Must equal the unit of `tag`."""
     max_step: float | None = Field(default=None, gt=0)
     """Largest change from the present set-point in one command."""
     tag: str
@@ -44,8 +48,11 @@ class Condition(Strict):
     """A comparison of one tag with one number."""
 
     tag: str
+    """A tag of the cell."""
     comparator: Comparator
+    """lt <, le ≤, gt >, ge ≥, eq =."""
     value: float
+    """In the unit of the tag."""
 
     def holds(self, value: float) -> bool:
         """Tell whether `value` satisfies it. NaN never does.
@@ -72,6 +79,7 @@ class Postcondition(Condition):
     for_cycles: int | None = Field(default=None, ge=1)
     """Consecutive rows of the tag's group."""
     held_for_s: float | None = Field(default=None, gt=0)
+    """Agent time for which the condition holds without a break."""
     within_s: float = Field(gt=0)
     """Agent time from the read-back by which it must have been shown; else the effect is absent."""
 
@@ -86,13 +94,16 @@ class Binding(Strict):
     """How the action is said to the robot."""
 
     verb: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$")
+    """The `Verb` of `Execute`, as the PLC knows it."""
 
 
 class Action(Strict):
     """One thing that may be done."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Named by policy, playbook and people."""
     title: str
+    """For people."""
     robot: str
     """The robot that does it; its asset is the action's scope."""
     risk_class: RiskClass
@@ -102,25 +113,35 @@ class Action(Strict):
     risk_class_away: RiskClass = "D"
     """Against the safe direction."""
     args: tuple[Argument, ...] = Field(default=(), max_length=4)
+    """Its values. The first one decides the direction."""
     preconditions: tuple[Condition, ...] = ()
+    """What must read so in the snapshot before it is sent."""
     states: tuple[str, ...] = ("EXECUTE",)
     """PackML states in which it may run."""
     postcondition: Postcondition | None = None
+    """What proves it. Absent: done and read back is all that is asked for."""
     moves: tuple[str, ...] = ()
     """Tags that it moves for good; exactly these are re-baselined."""
     settle_s: float = Field(default=0.0, ge=0)
+    """Agent time for which the moved tags are left alone before their new normal is learnt."""
     compensation: Literal["none", "previous_value"] = "none"
+    """previous_value: back to the old set-points when the effect stays absent, if that is class B."""
     cooldown_s: float = Field(default=0.0, ge=0, le=3600)
-    """Budgets look one hour back: a longer one could not be kept."""
+    """Agent time between two sends of this action. Budgets look one hour back: a longer one could not be kept."""
     max_per_hour: int = Field(default=6, ge=1)
+    """Sends of this action within an hour."""
     exclusive_with: tuple[str, ...] = ()
+    """Actions that must not be on their way or under verification at the same time."""
     approvals: int = Field(default=0, ge=0, le=2)
+    """Approvals needed at least; class and autonomy may ask for more."""
     timeout_s: float = Field(default=5.0, gt=0)
-    """Agent time to wait for the robot's answer before the outcome is unknown."""
+    """Wall time to wait for the robot's answer before the outcome is unknown."""
     ttl_s: float = Field(default=10.0, gt=0)
     """Counted by the PLC from receipt."""
     idempotent: bool = True
+    """Whether doing it twice is as good as once. Written down only; nothing depends on it yet."""
     binding: Binding
+    """How it is said to the robot."""
 
     def argument(self, name: str) -> Argument:
         """Return the argument of this name.
@@ -138,6 +159,7 @@ class Catalogue(Strict):
     """The whole of `catalogue.toml`. The order of actions is the order shown to a model."""
 
     actions: tuple[Action, ...]
+    """At most one per name."""
 
     @model_validator(mode="after")
     def _references(self) -> Catalogue:

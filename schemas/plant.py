@@ -20,7 +20,9 @@ class Range(Strict):
     """A closed range in the tag's unit."""
 
     low: float
+    """Lowest value that is believed."""
     high: float
+    """Highest value that is believed."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
@@ -33,7 +35,9 @@ class Limits(Strict):
     """Hard limits of the process. What "mended" means; never learnt, never moved by a detector."""
 
     low: float | None = None
+    """In the unit; absent: no lower limit."""
     high: float | None = None
+    """In the unit; absent: no upper limit."""
     rows: int = Field(default=2, ge=1)
     """Consecutive rows beyond the limit before an episode opens, and within it before the episode clears."""
 
@@ -54,7 +58,9 @@ class Tag(Strict):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Ends in its unit, e.g. `grip_force_n`."""
     title: str = ""
+    """For people."""
     asset: str
+    """The asset that it belongs to."""
     node: str = ""
     """`nsu=URI;s=NAME` (or `i=`), or a browse path from Objects in the cell's namespace: `/Cell1/Gripper/GripForce`."""
     minus: tuple[str, str] | None = None
@@ -64,13 +70,17 @@ class Tag(Strict):
     range: Range
     """Values outside are not believed; at connection it is compared with the server's EURange."""
     group: str
+    """The group in whose rows it is."""
     role: Role = "process"
+    """See the roles below."""
     hold_s: float = Field(default=10.0, gt=0)
     """How long the last good value stands for the present while nothing new comes and the source is alive."""
     settle_s: float = Field(default=0.0, ge=0)
     """How long after a stop of the cell its value drifts back to normal: statistics pass over it meanwhile."""
     deadband: float = Field(default=0.0, ge=0)
+    """Smallest change that the server reports, in the unit; 0: every change, and unchanged values with fresh times."""
     limits: Limits | None = None
+    """Hard limits; absent: none."""
     watch: bool = True
     """Whether the statistical detectors look at it."""
 
@@ -85,11 +95,13 @@ class Group(Strict):
     """Tags that form the rows of one block."""
 
     id: str
+    """Named by tags."""
     period_s: float | None = Field(default=None, gt=0)
     """A row every so often, on a fixed grid of agent time."""
     trigger: str | None = None
     """A row per change of this counter tag: what the PLC latched for one machine cycle."""
     warm_up_rows: int = Field(default=60, ge=10)
+    """Good rows in EXECUTE from which the normal is learnt."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Group:
@@ -102,14 +114,18 @@ class Asset(Strict):
     """A piece of equipment that a diagnosis can name."""
 
     id: str
+    """Named by tags, robots and playbook rules."""
     title: str
+    """For people."""
 
 
 class Robot(Strict):
     """Something that takes commands."""
 
     id: str
+    """Named by actions."""
     asset: str
+    """The asset on which it acts: the scope of its actions."""
     kind: str
     """A name of the table `connectors.robots.ROBOTS`."""
     node: str
@@ -120,23 +136,32 @@ class Permissive(Strict):
     """A tag that must have this value before any command may be sent."""
 
     tag: str
+    """A tag of the cell."""
     value: float
+    """What it must read, exactly."""
 
 
 class Cell(Strict):
     """The unit of order: one stream of input, one stream in the log, one writer."""
 
     id: str
+    """Short name, e.g. for `--cell`."""
     path: str = Field(pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+){4}$")
     """ISA-95: `enterprise/site/area/line/cell`, lower case."""
     namespace: str
     """The namespace URI in which browse paths are written."""
     lateness_s: float = Field(default=2.0, ge=0)
+    """How long after its end a row waits for samples that are still on their way."""
     assets: tuple[Asset, ...]
+    """Equipment that a diagnosis can name."""
     robots: tuple[Robot, ...] = ()
+    """What takes commands."""
     groups: tuple[Group, ...]
+    """Blocks of tags."""
     tags: tuple[Tag, ...]
+    """Everything that is read."""
     permissives: tuple[Permissive, ...] = ()
+    """What must hold before any command is sent."""
     state_node: str = ""
     """The PackML state number (OPC 30050 CurrentState Number)."""
     plc_heartbeat: str = ""
@@ -199,6 +224,7 @@ class Plant(Strict):
     """The whole of `plant.toml`."""
 
     cells: tuple[Cell, ...]
+    """All cells of this agent."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Plant:

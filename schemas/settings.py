@@ -16,26 +16,36 @@ class User(Strict):
     """An OPC UA user. The password is the only line of a file that others cannot read."""
 
     name: str
+    """As the server knows it."""
     password_file: str
+    """One line; readable by its owner only (`chmod 600`)."""
 
 
 class OpcUaSettings(Strict):
     """One server."""
 
     url: str = Field(pattern=r"^opc\.tcp://")
+    """Where the server listens, e.g. `opc.tcp://10.0.0.5:4840/plc`."""
     security: Literal["SignAndEncrypt", "None"] = "SignAndEncrypt"
     """Basic256Sha256 with our own certificate; `None` sends everything, passwords too, in clear."""
     allow_password_in_clear: bool = False
+    """Needed to use a user with security `None`. For a bench, never for a plant."""
     certificates: str = "pki"
     """Folder with own certificate, key, and `trusted/`."""
     collector: User | None = None
+    """Reads and subscribes; must have no right to write. Absent: an anonymous session."""
     actuator: User | None = None
     """Another user than the collector: who reads cannot write."""
     publishing_ms: float = Field(default=100.0, gt=0)
+    """Wall time between two publish responses asked for."""
     sampling_ms: float = Field(default=50.0, ge=0)
+    """Wall time between two samples of a tag at the server; no longer than the fastest signal needs."""
     queue: int = Field(default=100, ge=1)
+    """Samples of one tag that the server keeps while the agent is busy; then the oldest are lost."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
+    """Wall time for one attempt to connect."""
     backoff_s: float = Field(default=0.2, gt=0)
+    """Wall time before the second attempt; doubled with each one, up to `backoff_s_max`."""
     backoff_s_max: float = Field(default=3.0, gt=0)
     """Wall time between attempts; each is drawn from the upper half of the present back-off."""
     dead_after_s: float = Field(default=3.0, gt=0)
@@ -59,6 +69,7 @@ class ClockSettings(Strict):
     speed: float = Field(default=1.0, gt=0, le=20)
     """1 is wall time. More is only for a simulated plant that runs at the same speed from the same origin."""
     origin_us: int = 0
+    """When agent time and wall time are equal, microseconds since 1970 UTC; used with another speed than 1."""
 
 
 class SegmentSettings(Strict):
@@ -76,6 +87,7 @@ class NotifySettings(Strict):
     command: tuple[str, ...] = ()
     """Program and arguments; title and text follow as two more arguments. Empty: the log only."""
     timeout_s: float = Field(default=10.0, gt=0)
+    """Wall time for the program; a slower one is killed and counts as not delivered."""
 
 
 class Settings(Strict):
@@ -86,16 +98,21 @@ class Settings(Strict):
     data: str = "var"
     """Data folder, relative to the configuration folder."""
     opcua: OpcUaSettings
+    """The server of all cells."""
     clock: ClockSettings = ClockSettings()
+    """Speed of agent time."""
     segments: SegmentSettings = SegmentSettings()
+    """How much input is kept."""
     notify: NotifySettings = NotifySettings()
+    """How a person is reached."""
     queue_max: int = Field(default=10_000, ge=10)
     """Messages waiting for one cell before collectors are held back."""
     silent_s: float = Field(default=10.0, gt=0)
-    """Agent time without any input before a source is declared silent."""
+    """Wall time without any input, not even a tick, before a source is declared silent."""
     readback_s: float = Field(default=2.0, gt=0)
     """Wall time within which set-points must read back as asked."""
     reasoners: tuple[str, ...] = ("playbook",)
+    """Not read yet: the playbook is the only reasoner that is wired, for both tiers."""
 
     @model_validator(mode="after")
     def _act_needs_an_actuator(self) -> Settings:

@@ -11,18 +11,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import Protocol, assert_never
+from typing import Protocol
 
 import numpy as np
 from asyncua import ua
 
 from connectors.clock import ScaledClock
+from connectors.opcua.arrivals import Arrivals, Counters, Down, Message, Published, TickDue, Up
 from connectors.opcua.inspection import TagProblem
-from connectors.opcua.liveness import Liveness
-from connectors.opcua.mapping import Sample, is_good, overflowed, parse_node, sample_of, status_name
+from connectors.opcua.mapping import parse_node, status_name
 from connectors.opcua.monitoring import Monitoring
-from connectors.opcua.ordering import InputOrder
 from connectors.opcua.session import Link, keep_session
 from schemas.errors import ConnectionFault
 from schemas.plant import Cell
@@ -46,50 +44,6 @@ class Clock(Protocol):
 
     async def sleep_until(self, at_us: int) -> None:
         """Return when `now_us() >= at_us`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """What happened since the start."""
-
-    samples_n: int = 0
-    publishes_n: int = 0
-    """Publish responses, keep-alives too."""
-    sessions_n: int = 0
-    late_n: int = 0
-    """Samples older than what a tick had called complete, the first of each session left out."""
-    overflow_n: int = 0
-    sequence_gaps_n: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Up:
-    session: int
-    monitoring: Monitoring
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Down:
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Published:
-    session: int
-    result: ua.PublishResult
-    asked_at: int
-    """When the request that it answers was sent: what the server had queued by then is in this or an earlier one."""
-    at: int
-    wall_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _TickDue:
-    pass
-
-
-_Message = _Up | _Down | _Published | _TickDue
 
 
 class OpcUaCollector:
@@ -121,30 +75,35 @@ class OpcUaCollector:
         for text in [tag.node for tag in cell.tags if tag.node] + ([cell.state_node] if cell.state_node else []):
             parse_node(text, cell.namespace)
         self.cell, self.settings = cell, settings
-        self.counters = Counters()
-        self.connected = False
-        self.fault = "not connected yet"
-        """Why there is no session; empty while there is one."""
+        self._arrivals = Arrivals(
+            cell, settings, epoch=epoch, speed=clock.speed if isinstance(clock, ScaledClock) else 1.0
+        )
         self._clock, self._rng, self._retry_s = clock, rng, retry_s
-        self._speed = clock.speed if isinstance(clock, ScaledClock) else 1.0
-        self._order = InputOrder(f"opcua:{cell.id}", epoch)
-        self._mailbox: asyncio.Queue[_Message] = asyncio.Queue(MAILBOX_MAX)
-        self._monitoring: Monitoring | None = None
-        self._liveness = Liveness(cell, dead_after_s=settings.dead_after_s)
+        self._mailbox: asyncio.Queue[Message] = asyncio.Queue(MAILBOX_MAX)
         self._session_n = 0
-        self._current: int | None = None
         self._waiting_since_s: float | None = None
-        self._lost_at: int | None = None
-        self._lost_reason = ""
-        self._observed_until = 0
-        self._sequence: int | None = None
-        self._state_number: int | None = None
-        self._last_source_at: dict[int, int] = {}
+        self._fault = "not connected yet"
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a session."""
+        return self._arrivals.connected
+
+    @property
+    def fault(self) -> str:
+        """Why there is no session; empty while there is one."""
+        return "" if self.connected else self._fault
+
+    @property
+    def counters(self) -> Counters:
+        """What happened since the start."""
+        return self._arrivals.counters
 
     @property
     def problems(self) -> tuple[TagProblem, ...]:
         """Findings about tags in the present session, or the last one."""
-        return self._monitoring.problems if self._monitoring else ()
+        monitoring = self._arrivals.monitoring
+        return monitoring.problems if monitoring else ()
 
     async def run(self, sink: Callable[[Input], Awaitable[None]]) -> None:
         """Give every input to `sink`, one after the other, until cancelled.
@@ -157,7 +116,7 @@ class OpcUaCollector:
             tasks.create_task(self._connect_for_ever())
             tasks.create_task(self._tick_for_ever())
             while True:
-                for item in self._take(await self._mailbox.get()):
+                for item in self._arrivals.take(await self._mailbox.get()):
                     await sink(item)
 
     async def _connect_for_ever(self) -> None:
@@ -166,13 +125,13 @@ class OpcUaCollector:
         )
 
     def _note_fault(self, fault: ConnectionFault) -> None:
-        self.fault = str(fault)
+        self._fault = str(fault)
 
     async def _tick_for_ever(self) -> None:
         while True:
             # After a stall the seconds that passed are not made up for: one tick closes them all.
             await self._clock.sleep_until((self._clock.now_us() // TICK_US + 1) * TICK_US)
-            await self._mailbox.put(_TickDue())
+            await self._mailbox.put(TickDue(self._clock.now_us()))
 
     async def _collect(self, link: Link) -> None:
         """Work of one session: subscribe, then watch until it is lost."""
@@ -185,7 +144,7 @@ class OpcUaCollector:
             # asyncua sends the next publish request, and acknowledges this one, only when this returns.
             nonlocal asked_at
             self._waiting_since_s = None
-            message = _Published(session, result, asked_at, self._clock.now_us(), time.monotonic())
+            message = Published(session, result, asked_at, self._clock.now_us(), time.monotonic())
             ended.extend(_ends(result))
             # Values may come before all items are created; the stream must first hear that the session is up.
             await opened.wait()
@@ -194,13 +153,13 @@ class OpcUaCollector:
 
         monitoring = await Monitoring.create(link.client, self.cell, self.settings, on_publish)
         self._waiting_since_s = time.monotonic()
-        await self._mailbox.put(_Up(session, monitoring, self._clock.now_us()))
+        await self._mailbox.put(Up(session, monitoring, self._clock.now_us()))
         opened.set()
         try:
             reason = await self._watch(link, monitoring, ended)
         except ConnectionFault as fault:
             reason = str(fault)
-        await self._mailbox.put(_Down(reason))
+        await self._mailbox.put(Down(reason))
         raise ConnectionFault(f"{self.settings.url}: {reason}")
 
     async def _watch(self, link: Link, monitoring: Monitoring, ended: list[str]) -> str:
@@ -222,104 +181,6 @@ class OpcUaCollector:
             if not monitoring.complete and time.monotonic() >= retry_s:
                 await monitoring.collect_missing()
                 retry_s = time.monotonic() + self._retry_s
-
-    def _take(self, message: _Message) -> list[Input]:
-        """Turn what happened into the cell's next inputs."""
-        match message:
-            case _Up():
-                return self._begin(message)
-            case _Down():
-                self.connected, self._current = False, None
-                self._lost_at, self._lost_reason = self._observed_until, message.reason
-                return self._order.tick(self._observed_until, alive=False)
-            case _Published():
-                return self._published(message) if message.session == self._current else []
-            case _TickDue():
-                return self._tick()
-        assert_never(message)
-
-    def _begin(self, up: _Up) -> list[Input]:
-        self.connected, self.fault, self._current = True, "", up.session
-        self._monitoring = up.monitoring
-        self._liveness = Liveness(self.cell, dead_after_s=self.settings.dead_after_s)
-        self._liveness.begin(up.at)
-        self._sequence, self._state_number = None, None
-        self._last_source_at.clear()
-        self.counters = replace(self.counters, sessions_n=self.counters.sessions_n + 1)
-        if self._lost_at is None:
-            return []
-        lost_at, self._lost_at = self._lost_at, None
-        return self._order.gap((), lost_at, up.at, self._lost_reason)
-
-    def _published(self, message: _Published) -> list[Input]:
-        self.counters = replace(self.counters, publishes_n=self.counters.publishes_n + 1)
-        self._liveness.published(message.wall_s)
-        notifications = [
-            notification
-            for data in message.result.NotificationMessage.NotificationData or ()
-            if isinstance(data, ua.DataChangeNotification)
-            for notification in data.MonitoredItems or ()
-        ]
-        inputs: list[Input] = []
-        if notifications:
-            inputs += self._check_sequence(int(message.result.NotificationMessage.SequenceNumber), message.at)
-        for notification in notifications:
-            inputs += self._notified(notification, message)
-        if not message.result.MoreNotifications:
-            # Not the time of arrival: an answer that was long on its way knows nothing of what came meanwhile.
-            self._observed_until = max(self._observed_until, message.asked_at - self._sampling_us())
-        return inputs
-
-    def _check_sequence(self, number: int, at: int) -> list[Input]:
-        """Find lost messages: data messages of a subscription count by one, from 2^32 - 1 on to 1."""
-        expected, self._sequence = self._sequence, number % 0xFFFFFFFF + 1
-        if expected is None or number == expected:
-            return []
-        self.counters = replace(self.counters, sequence_gaps_n=self.counters.sequence_gaps_n + 1)
-        return self._order.gap((), self._observed_until, at, f"publish responses {expected} to {number - 1} missing")
-
-    def _notified(self, notification: ua.MonitoredItemNotification, message: _Published) -> list[Input]:
-        item = self._monitoring.item(int(notification.ClientHandle)) if self._monitoring else None
-        if item is None:
-            return []
-        sample = sample_of(notification.Value, message.at)
-        inputs: list[Input] = []
-        if item.tag is not None:
-            inputs += self._sampled(item.tag, sample)
-            self._liveness.saw(item.tag, sample, received_at=message.at, wall_s=message.wall_s)
-        if item.is_state and is_good(sample.status) and sample.value == sample.value:
-            number = int(sample.value)
-            if number != self._state_number:
-                self._state_number = number
-                inputs += self._order.packml(number, sample.source_at)
-        return inputs
-
-    def _sampled(self, tag: int, sample: Sample) -> list[Input]:
-        counters, inputs = self.counters, list[Input]()
-        last_at = self._last_source_at.get(tag)
-        if overflowed(sample.status):
-            counters = replace(counters, overflow_n=counters.overflow_n + 1)
-            # What was dropped before the first value of a session lies in the outage's own gap, if there was one.
-            if last_at is not None:
-                inputs += self._order.gap((tag,), last_at, sample.source_at, "the server's queue overflowed")
-        if last_at is not None and sample.source_at <= self._order.complete_until:
-            counters = replace(counters, late_n=counters.late_n + 1)
-        self._last_source_at[tag] = sample.source_at
-        self.counters = replace(counters, samples_n=counters.samples_n + 1)
-        return inputs + self._order.add(tag, sample)
-
-    def _tick(self) -> list[Input]:
-        now = self._clock.now_us()
-        monitoring = self._monitoring
-        if not self.connected or monitoring is None:
-            return self._order.tick(now - self._sampling_us(), alive=False)
-        stale = self._liveness.stale(monitoring.collected, monitoring.fresh, now=now)
-        return self._order.tick(self._observed_until, alive=self._liveness.alive(), stale=stale)
-
-    def _sampling_us(self) -> int:
-        """How old a value may be when the server queues it, in agent time."""
-        wall_s = self._monitoring.sampling_s if self._monitoring else self.settings.sampling_ms / 1000
-        return int(wall_s * 1e6 * self._speed)
 
 
 def _ends(result: ua.PublishResult) -> list[str]:

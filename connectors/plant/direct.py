@@ -18,7 +18,7 @@ from connectors.plant.station import SECOND_US, Station
 from connectors.plant.tags import Published
 from schemas.commands import Command, Reading
 from schemas.errors import ConnectionFault
-from schemas.outcomes import Answered, NotSent, Outcome, Unknown
+from schemas.outcomes import Answered, NotSent, Outcome, Unknown, of_query
 from schemas.plant import Cell
 from schemas.samples import Gap, Input, LineEvent, SampleBatch, Tick
 
@@ -272,7 +272,7 @@ class DirectRobot:
         """Ask what became of a command."""
         if not self._plant.connected:
             return Unknown(0.0, "connection lost")
-        return _answered(self._plant.station.plc.query(command_id, epoch))
+        return of_query(_answered(self._plant.station.plc.query(command_id, epoch)))
 
     def _read(self, name: str) -> Reading:
         tag = self._plant.config.tag(name)

@@ -10,6 +10,7 @@ import typer
 from rich.progress import Progress
 
 from connectors.eventlog.reader import open_readonly
+from connectors.eventlog.subjects import subjects
 from connectors.eventlog.verify import Verification
 from connectors.eventlog.verify import verify as verify_log
 from pipelines import exporting
@@ -67,11 +68,22 @@ def show(
 async def _find(folder: Path, what: str) -> list[Recorded]:
     store = open_readonly(folder)
     try:
-        short_number = what.isdigit() and len(what) < 8
-        positions = [int(what)] if short_number else await store.positions_of(what)
-        return await store.read_at(positions)
+        if what.isdigit() and len(what) < 8:
+            return await store.read_at([int(what)])
+        found = await store.read_at(await store.positions_of(what))
+        # An incident's story is also that of its episodes, questions, plans and commands.
+        related = {name for record in found for name in subjects(record.fact) if _tells(record)}
+        positions = {record.position for record in found}
+        for name in related:
+            positions.update(await store.positions_of(name))
+        return await store.read_at(sorted(positions))
     finally:
         await store.close()
+
+
+def _tells(record: Recorded) -> bool:
+    """Whether a record names what else belongs to its incident."""
+    return record.type in ("incident.opened/1", "incident.joined/1", "reasoner.asked/1", "plan.proposed/1")
 
 
 @app.command()

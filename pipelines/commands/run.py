@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from pipelines.commands.options import HERE, Config
 from pipelines.config import load
@@ -83,17 +81,15 @@ def doctor(config: Config = HERE) -> None:
     from pipelines.runner import clock_of
 
     configuration = load(config)
-    table = Table(title="doctor", title_justify="left")
-    for column in ("", "check", "found", "remedy"):
-        table.add_column(column, overflow="fold")
-    table.add_row("ok", "configuration", f"{len(configuration.plant.cells)} cells, all files agree", "")
+    print(f"ok    configuration: {len(configuration.plant.cells)} cells, all files agree")
     failed = False
     for each in configuration.plant.cells:
-        checks = asyncio.run(check_server(each, configuration.settings.opcua, clock_of(configuration.settings)))
-        for check in checks:
+        clock = clock_of(configuration.settings)
+        for check in asyncio.run(check_server(each, configuration.settings.opcua, clock)):
             failed |= not check.ok
-            table.add_row("ok" if check.ok else "MEND", check.name, check.detail, "" if check.ok else check.remedy)
-    Console().print(table)
+            print(f"{'ok  ' if check.ok else 'MEND'}  {each.id}: {check.name}: {check.detail}")
+            if not check.ok:
+                print(f"      -> {check.remedy}")
     if failed:
         raise typer.Exit(1)
 

@@ -12,8 +12,10 @@ import tty
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from asyncua import ua
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -21,6 +23,7 @@ from rich.text import Text
 from pipelines.demo.setting import Setting, setting
 from pipelines.demo.stage import LiveStage
 from pipelines.log_view import clock_text, summary
+from pipelines.operator_socket import call
 from pipelines.runner import until_failure
 from pipelines.screen import answer_text, status_table
 from pipelines.status import view
@@ -33,23 +36,25 @@ LINES_SHOWN = 12
 QUIET_TYPES = frozenset({"notification.sent/1", "time.reached/1", "anomaly.updated/1", "config.adopted/1"})
 """Facts that a watcher need not see go by."""
 
-Act = Callable[[LiveStage], Awaitable[object]]
+Ask = Callable[..., Awaitable[Mapping[str, Any]]]
+"""Asks the agent through its operator socket, so that the log names the person at the keyboard."""
+Act = Callable[[LiveStage, Ask], Awaitable[object]]
 """Returns the operator socket's answer, a sentence, or anything that need not be said."""
 
 KEYS: dict[str, tuple[str, Act]] = {
-    "o": ("oil on the pads", lambda s: s.inject("oil_on_pads")),
-    "w": ("worn pad", lambda s: s.inject("worn_pad")),
-    "p": ("heavier part", lambda s: s.inject("heavier_part")),
-    "d": ("drive drag", lambda s: s.inject("drive_drag")),
-    "z": ("seize the regulator", lambda s: s.inject("seized_regulator")),
-    "s": ("stuck sensor", lambda s: s.inject("stuck_sensor", tag="part_slip_mm")),
-    "l": ("lose the server for 5 s", lambda s: s.lose_server(5.0)),
-    "m": ("mend the plant", lambda s: mend(s)),
-    "y": ("approve what waits", lambda s: decide(s, "approve")),
-    "n": ("deny what waits", lambda s: decide(s, "deny")),
-    "4": ("request 400 N", lambda s: s.operate("request", "set_grip_force", grip_force_n=400.0)),
-    "h": ("hold", lambda s: s.operate("hold")),
-    "x": ("automation off/on", lambda s: s.operate("off" if s.state.automation_on else "on")),
+    "o": ("oil on the pads", lambda s, _: s.inject("oil_on_pads")),
+    "w": ("worn pad", lambda s, _: s.inject("worn_pad")),
+    "p": ("heavier part", lambda s, _: s.inject("heavier_part")),
+    "d": ("drive drag", lambda s, _: s.inject("drive_drag")),
+    "z": ("seize the regulator", lambda s, _: s.inject("seized_regulator")),
+    "s": ("stuck sensor", lambda s, _: s.inject("stuck_sensor", tag="part_slip_mm")),
+    "l": ("lose the server for 5 s", lambda s, _: s.lose_server(5.0)),
+    "m": ("mend the plant", lambda s, ask: mend(s, ask)),
+    "y": ("approve what waits", lambda s, ask: decide(s, ask, "approve")),
+    "n": ("deny what waits", lambda s, ask: decide(s, ask, "deny")),
+    "4": ("request 400 N", lambda _, ask: ask(kind="request", target="set_grip_force", args={"grip_force_n": 400.0})),
+    "h": ("hold", lambda _, ask: ask(kind="hold")),
+    "x": ("automation off/on", lambda s, ask: ask(kind="off" if s.state.automation_on else "on")),
 }
 FAULTS = frozenset("owpdzs")
 """Keys that make sense only once the normal is learnt: before, no diagnosis can tell one fault from another."""
@@ -57,23 +62,23 @@ WARMING_UP = "warming up: the normal is being learnt, about three minutes of pla
 NOMINAL = {"grip_force_n": 15.0, "motion_speed_pct": 100.0, "conveyor_speed_pct": 100.0}
 
 
-async def mend(stage: LiveStage) -> str:
+async def mend(stage: LiveStage, ask: Ask) -> str:
     """Do what maintenance would: take the faults away, set-points as planned, run again, learn the normal anew."""
     await stage.call("ClearFaults")
     for setpoint, value in NOMINAL.items():
         await stage.set_by_hand(setpoint, value)
     if stage.state.packml_state == "HELD":
         await stage.call("Unhold")
-    await stage.operate("rebaseline", reason="maintenance")
+    await ask(kind="rebaseline", reason="maintenance")
     return "faults and set-points are as planned; the normal is learnt anew"
 
 
-async def decide(stage: LiveStage, kind: str) -> object:
+async def decide(stage: LiveStage, ask: Ask, kind: str) -> object:
     """Answer the oldest command that waits for a person."""
     waiting = [c for c in stage.state.commands.values() if c.phase == "awaiting_approval"]
     if not waiting:
         return "nothing waits for you"
-    return await stage.operate(kind, waiting[0].command.command_id)
+    return await ask(kind=kind, target=waiting[0].command.command_id, command_sha256=waiting[0].sha256)
 
 
 def learnt(seen: Sequence[AnyFact]) -> bool:
@@ -122,25 +127,29 @@ async def _lines(demo: Setting, stage: LiveStage) -> None:
 
 
 async def _screen(demo: Setting, stage: LiveStage) -> None:
-    console, said = Console(), WARMING_UP
+    async def ask(**wanted: object) -> Mapping[str, Any]:
+        return await asyncio.to_thread(call, demo.runtime.folders.socket, wanted)
+
+    console, said, ready = Console(), WARMING_UP, False
     with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            if said == WARMING_UP and learnt(stage.facts):
+            if learnt(stage.facts) and not ready:
                 said = "the normal is learnt: press a key"
+            ready = learnt(stage.facts)
             live.update(_picture(demo, stage, said), refresh=True)
             key = await _next_key(pressed, REFRESH_S)
             if key == "q":
                 return
-            if key in FAULTS and not learnt(stage.facts):
+            if key in FAULTS and not ready:
                 said = WARMING_UP
             elif key in KEYS:
-                said = await _pressed(stage, *KEYS[key])
+                said = await _pressed(stage, ask, *KEYS[key])
 
 
-async def _pressed(stage: LiveStage, title: str, act: Act) -> str:
+async def _pressed(stage: LiveStage, ask: Ask, title: str, act: Act) -> str:
     """Do what a key says; a refusal of the plant is told, and the demo goes on."""
     try:
-        answer = await act(stage)
+        answer = await act(stage, ask)
     except (JidokaError, ua.UaError, OSError, TimeoutError) as error:
         return f"{title}: {error or type(error).__name__}"
     if isinstance(answer, Mapping):
@@ -151,12 +160,12 @@ async def _pressed(stage: LiveStage, title: str, act: Act) -> str:
 def _picture(demo: Setting, stage: LiveStage, said: str) -> Group:
     cells = [view(s.state, s.derivation.rules).as_dict() for s in demo.runtime.services.values()]
     recent = [f for f in stage.facts if type_name(f) not in QUIET_TYPES][-LINES_SHOWN:]
-    keys = "   ".join(f"[{key}] {title}" for key, (title, _) in KEYS.items()) + "   [q] end"
+    keys = [Text(f"[{key}] {title}", "bold") for key, title in [*((k, t) for k, (t, _) in KEYS.items()), ("q", "end")]]
     now = f"plant time {clock_text(demo.runtime.clock.now_us())[:19]} UTC, {demo.speed:g} times as fast as the clock"
     return Group(
         status_table(cells),
         Text("\n".join(map(_fact_line, recent)), no_wrap=True, overflow="ellipsis"),
-        Text(keys, "bold"),
+        Columns(keys, padding=(0, 3)),
         Text(f"> {said}", "bold"),
         Text("\n".join([now, *_hints(demo)]), "dim"),
     )

@@ -40,8 +40,13 @@ class Played:
 
 def scripted(letters: str, *, speed: float, seed: int, data: Path | None) -> int:
     """Play scenes one after another, each with a fresh cell and agent; returns the exit status."""
-    wanted = {scene.letter for scene in SCENES} | {"i"} if letters == "all" else set(letters)
+    known = {scene.letter for scene in SCENES} | {"i"}
+    wanted = known if letters == "all" else set(letters)
+    if not wanted <= known:
+        print(f"--script: {letters!r} names no scene: use all, or letters of {''.join(sorted(known))}", file=sys.stderr)
+        return 2
     folder = fresh_folder(data)
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"data folder {folder}", flush=True)
     played = [_play(s, folder / f"scene-{s.letter}", speed, seed) for s in SCENES if s.letter in wanted]
     healthy = _healthy() if "i" in wanted else []

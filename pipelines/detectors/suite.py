@@ -30,6 +30,8 @@ from schemas.samples import Control, Gap, Kept, LineEvent, SampleBatch, Tick
 
 SNAPSHOT_VERSION: Final = 2
 """Raise it with every change of what a snapshot holds."""
+WATCH: Final = "watch"
+"""Source of the tick by which the runtime says that no source says anything any more."""
 
 
 @dataclass(slots=True)
@@ -105,9 +107,13 @@ class Suite:
     # ------------------------------------------------------------------ the five kinds of input
 
     def _tick(self, at: int, tick: Tick, fed: Fed) -> None:
-        if self._alive.get(tick.source, True) != tick.alive:
+        before = self._alive.get(tick.source, True) and self._alive.get(WATCH, True)
+        if before != tick.alive:
             fed.facts.append(SourceChanged(at=at, source=tick.source, alive=tick.alive))
         self._alive[tick.source] = tick.alive
+        if tick.source == WATCH:
+            return  # It knows nothing of samples: rows wait for the sources themselves, and go on with them.
+        self._alive.pop(WATCH, None)
         fed.rows = self.rows.tick(tick)
         for row in fed.rows:
             self._judge(at, row, fed)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pipelines.detectors.config import DetectorConfig
-from pipelines.detectors.suite import Suite
+from pipelines.detectors.suite import WATCH, Suite
 from schemas.errors import CodecError, ConfigError
 from schemas.facts import (
     AnomalyDetected,
@@ -18,6 +18,7 @@ from schemas.facts import (
     SourceChanged,
     SourceGap,
 )
+from schemas.samples import Tick
 from tests.feeding import BAD, FORCE, LEVEL, SP, T0, TORQUE, Feeder, S, cleared, opened, small_cell
 
 EXECUTE, HELD = 6, 11
@@ -309,3 +310,29 @@ def test_force_stays_believed_while_another_tag_is_bad():
         facts += feeder.cycles(1, status=BAD, force=20.0 + k / 100)
     assert ("shift", "force_n") in opened(facts)
     assert FORCE in {tag.id for tag in feeder.suite.cell.tags}
+
+
+def silence(feeder: Feeder) -> list[object]:
+    """What the runtime's own watch puts when no source says anything; it has no time of completeness."""
+    return feeder.put(Tick(WATCH, 1, 0, complete_until=0, alive=False)).facts
+
+
+def test_silence_that_the_watch_tells_ends_with_the_next_tick_and_rows_go_on():
+    feeder = learnt()
+    rows = len(feeder.rows)
+    (lost,) = silence(feeder)
+    assert (lost.source, lost.alive) == (WATCH, False)
+    # Was: the watch's tick held the rows back for ever, and nothing said that the source was back.
+    (back,) = [f for f in feeder.cycles(3) if isinstance(f, SourceChanged)]
+    assert (back.source, back.alive) == ("s", True)
+    assert len(feeder.rows) > rows + 3
+    assert opened(feeder.cycles(4, torque=60.0)) == [("limit", "torque_n")]
+
+
+def test_source_that_is_lost_when_it_speaks_again_is_not_called_back():
+    feeder = learnt()
+    feeder.tick(alive=False)
+    assert [f.alive for f in silence(feeder)] == [False]
+    assert feeder.tick(alive=False).facts == []
+    (back,) = feeder.tick().facts
+    assert (back.source, back.alive) == ("s", True)

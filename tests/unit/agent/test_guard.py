@@ -461,6 +461,9 @@ BUDGETS = [
     ("budget.oscillation", True, ask(args={"motion_speed_pct": 90.0}, from_values={"motion_speed_pct": 50.0},
                                      history=tuple(sent(400 - 100 * n, direction=d) for n, d in
                                                    enumerate((-1, 1, -1))))),
+    ("budget.oscillation", False, ask(args={"motion_speed_pct": 100.0}, history=tuple(
+        sent(400 - 100 * n, direction=d) for n, d in enumerate((-1, 1, -1))
+    ))),
     ("budget.oscillation", True, ask(args={})),
     ("budget.oscillation", True, ask(from_values={})),
 ]  # fmt: skip
@@ -611,3 +614,54 @@ def test_an_attempt_is_the_one_after_the_last(sent_before, attempt, refuses):
 
 def test_a_third_attempt_is_refused():
     assert refused_by(ask(attempt=3)) == ["idempotency"]
+
+
+# ---------------------------------------------------------------- what a mutated guard would get wrong
+
+
+@pytest.mark.parametrize(("present", "refuses"), [(100.5, False), (up(100.5), True), (99.5, False), (down(99.5), True)])
+def test_a_set_point_may_differ_by_exactly_its_tolerance(present, refuses):
+    speed = demo_rules().catalogue.action("set_motion_speed").args[0].model_dump()
+    rules = with_action(demo_rules(), "set_motion_speed", args=[{**speed, "tolerance": 0.5}])
+    question = ask(rules=rules, read=readings(motion_speed_sp_pct=present))
+    assert (refused_by(question) == ["setpoint.moved"]) is refuses
+    done = ask(rules=rules, read=readings(motion_speed_sp_pct=present - 50.0), attempt=2)
+    assert (refused_by(done) == ["setpoint.moved"]) is refuses
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 2.0])
+def test_what_nobody_knows_has_no_range_in_which_it_is_allowed(value):
+    assert verdict(ask("release_estop", args={"x": value}), "range").result == "refused"
+    speed = demo_rules().catalogue.action("set_motion_speed").args[0].model_dump()
+    rules = with_action(demo_rules(), "set_motion_speed", args=[{**speed, "min": 0.0, "tag": "nowhere"}])
+    assert "unknown tag" in verdict(ask(rules=rules, args={"motion_speed_pct": value}), "range").reason
+
+
+def test_an_action_without_a_postcondition_needs_no_believable_tag():
+    rules = with_action(demo_rules(), "clean_pads", postcondition=None)
+    assert refused_by(ask("clean_pads", rules=rules, distrusted=("part_slip_mm", "stuck"))) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "question", "words"),
+    [
+        ("freshness.snapshot", ask(read={**readings(), "estop_ok": reading(1.0, at=START + 3 * SECOND)}),
+         "estop_ok is 3.0 s in the future"),
+        ("freshness.snapshot", ask(read_at=START - 3 * SECOND), "snapshot is 3.000 s old, allowed are 0..2 s"),
+        ("freshness.snapshot", ask(read={**readings(), "estop_ok": reading(1.0, status=0x80340000)}),
+         "estop_ok is not good: status 0x80340000"),
+        ("freshness.evidence", ask(stage="proposal", evidence_at=START - 61 * SECOND),
+         "evidence is 61.0 s old, allowed are -2..60 s"),
+        ("range", ask(args={"motion_speed_pct": 400.0}), "motion_speed_pct 400 is outside 20..100 (catalogue)"),
+        ("step", ask(args={"motion_speed_pct": 30.0}), "from 100 to 30 is more than one step of 60"),
+        ("budget.cooldown", ask(history=(sent(10),)), "was sent 10.0 s ago, cool-down 30 s"),
+        ("budget.per_hour", ask(history=tuple(sent(100 + n) for n in range(4))), "sent 4 times within the hour"),
+        ("budget.oscillation", ask(history=tuple(sent(400 - 100 * n, direction=d) for n, d in enumerate((1, -1, 1)))),
+         "would change direction 3 times within the hour"),
+        ("approvals", ask("clean_pads", approvers=()), "0 of 1 approvals"),
+        ("interlock.permissives", ask(read=readings(estop_ok=0.0)), "estop_ok is not 1"),
+        ("interlock.state", ask(read=readings(packml_state=11.0)), "PackML state 11.0 is none of EXECUTE"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_was_found_and_what_is_allowed(rule, question, words):
+    assert words in verdict(question, rule).reason
