@@ -78,6 +78,9 @@ class CrashingStore:
     async def head(self) -> SignedHead:
         return await self._store.head()
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
 
 class CrashingKeeper:
     """Kept input with points."""
