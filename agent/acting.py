@@ -75,7 +75,7 @@ def on_answer(turn: Turn, fact: facts.CommandAnswered, before: CommandProgress) 
     """Conclude what the robot's word means. `before` is the progress before the fact was applied."""
     if not before.awaits(fact.by):
         return
-    queried_enough = fact.by == "query" and before.round >= turn.rules.policy.query_retries_max
+    queried_enough = fact.by == "query" and before.queries >= turn.rules.policy.query_retries_max
     match fact.outcome:
         case Answered(state="rejected") as answer:
             _fail(turn, before, f"the robot rejected it: code {answer.code}, {answer.detail}")
@@ -88,9 +88,9 @@ def on_answer(turn: Turn, fact: facts.CommandAnswered, before: CommandProgress) 
         case Answered(state="never_seen") if fact.by == "query" and turn.state.mode != "act":
             _fail(turn, before, "the robot never saw it, and mode is observe: nothing is sent")
         case (Unknown() | NotSent()) as answer if queried_enough:
-            _unresolved(turn, before, f"no answer after {before.round} queries: {answer.reason}")
+            _unresolved(turn, before, f"no answer after {before.queries} queries: {answer.reason}")
         case Answered(state="running") if queried_enough:
-            _unresolved(turn, before, f"still running after {before.round} queries")
+            _unresolved(turn, before, f"still running after {before.queries} queries")
         case _:
             pass  # the fold has moved it: reading back, asking (again), or a fresh snapshot
 
@@ -104,7 +104,7 @@ def on_readback(turn: Turn, fact: facts.ReadbackTaken, progress: CommandProgress
         _unresolved(turn, progress, f"{progress.command.action!r} is no longer in the catalogue")
         return
     for argument in action.args:
-        reading, asked = fact.readings.get(argument.tag), progress.command.args[argument.name]
+        reading, asked = fact.readings.get(argument.tag), progress.command.args.get(argument.name, float("nan"))
         value = reading.value if reading is not None and reading.good else None
         if value is None or not abs(value - asked) <= argument.tolerance:
             shown = fact.failure or f"{argument.tag} reads {value}, asked was {asked:g}"
@@ -149,6 +149,7 @@ def _question(
         stage="dispatch" if stage == "dispatch" else "proposal",
         evidence_at=incident.evidence.row_at if from_evidence and incident is not None else None,
         snapshot=snapshot,
+        decided_at=progress.decided_at,
         approvers=progress.approvers,
         attempt=progress.attempt + 1,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, assert_never
 
 from agent.incident import Ask, CommandProgress, Episode, Incident, PlanProgress, Sent
-from agent.notices import Notice, notice_of
+from agent.notices import NOTIFY_ATTEMPTS_MAX, Notice, notice_of
 from agent.progress import CommandFact, moved, subject
 from agent.wakes import read_wake
 from schemas import facts
@@ -92,7 +92,7 @@ def apply(state: CellState, fact: AnyFact) -> CellState:
         case facts.SourceGap():
             return state
         case facts.NotificationSent():
-            return replace(state, notifications=_without(state.notifications, fact.notification_id))
+            return _notified(state, fact)
         case facts.AnomalyDetected() | facts.AnomalyUpdated() | facts.AnomalyCleared():
             return _episode(state, fact)
         case facts.IncidentOpened() | facts.IncidentJoined() | facts.IncidentEscalated() | facts.IncidentClosed():
@@ -149,6 +149,15 @@ def _restarted(state: CellState, at: int) -> CellState:
         for key, c in state.commands.items()
     }
     return replace(state, commands=commands)
+
+
+def _notified(state: CellState, fact: facts.NotificationSent) -> CellState:
+    """A notice goes when it was delivered, or when it could not be for too long; each attempt is on record."""
+    notice = state.notifications.get(fact.notification_id)
+    if notice is None or fact.delivered or notice.attempts + 1 >= NOTIFY_ATTEMPTS_MAX:
+        return replace(state, notifications=_without(state.notifications, fact.notification_id))
+    later = replace(notice, attempts=notice.attempts + 1, since_at=fact.at, due=False)
+    return replace(state, notifications={**state.notifications, notice.notification_id: later})
 
 
 def _episode(state: CellState, fact: facts.AnomalyDetected | facts.AnomalyUpdated | facts.AnomalyCleared) -> CellState:
@@ -213,8 +222,9 @@ def _incident(
         )
     episodes = {**state.episodes, fact.episode_id: Episode(opened, fact.incident_id)}
     incident_of = {**state.incident_of, fact.episode_id: fact.incident_id}
-    if len(incident_of) > EPISODES_REMEMBERED:
-        incident_of = dict(list(incident_of.items())[-EPISODES_REMEMBERED:])
+    closed = [key for key in incident_of if key not in episodes]
+    for key in closed[: max(0, len(closed) - EPISODES_REMEMBERED)]:
+        del incident_of[key]
     return replace(
         state,
         episodes=episodes,
@@ -261,7 +271,7 @@ def _plan(
             state,
             plans={**state.plans, fact.plan_id: plan},
             commands={**state.commands, **commands},
-            requests=_without(state.requests, fact.plan_id),
+            requests=_without(state.requests, fact.request_id),
         )
     ended = state.plans.get(fact.plan_id)
     if ended is None:
@@ -297,6 +307,8 @@ def _request(state: CellState, fact: facts.OperatorRequested | facts.RequestRefu
 
 def _woken(state: CellState, fact: facts.TimeReached) -> CellState:
     wake = read_wake(fact.wake_id)
+    if wake is not None and wake.kind == "renotify" and (notice := state.notifications.get(wake.subject)) is not None:
+        return replace(state, notifications={**state.notifications, wake.subject: replace(notice, due=True)})
     progress = state.commands.get(wake.subject) if wake is not None else None
     # One that was armed before the phase began belongs to an earlier pause.
     if wake is None or progress is None or not wake.at > progress.since_at:

@@ -109,7 +109,11 @@ def outstanding(state: CellState, policy: Policy) -> dict[str, Effect]:
     for progress in state.commands.values():
         _command(wishes, state, progress.command.command_id, policy)
     for note in state.notifications.values():
-        wishes[f"notify|{note.notification_id}"] = Notify(note.notification_id, note.title, note.text, note.urgent)
+        key = f"notify|{note.notification_id}|{note.attempts}"
+        if note.due:
+            wishes[key] = Notify(note.notification_id, note.title, note.text, note.urgent)
+        else:
+            _wake(wishes, "renotify", note.notification_id, note.again_at)
     for incident in state.incidents.values():
         if not incident.open_episodes and not state.plans_of(incident.incident_id):
             _wake(wishes, "quiet", incident.incident_id, incident.quiet_since + int(policy.quiet_s * 1e6))

@@ -87,6 +87,10 @@ class CommandProgress:
     phase: Phase = "proposed"
     since_at: int = 0
     """When the phase began."""
+    decided_at: int = 0
+    """When it was last decided that it may run: judged, or approved by the last person needed."""
+    queries: int = 0
+    """Answers to queries that left it open."""
     approvers: tuple[str, ...] = ()
     approvals_needed: int = 0
     decide_by_at: int = 0

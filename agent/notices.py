@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from schemas import facts
 from schemas.facts import AnyFact
 
+NOTIFY_ATTEMPTS_MAX = 6
+NOTIFY_RETRY_S = 5.0
+"""Agent time before the second attempt, doubled; the last comes about five minutes after the first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -16,6 +20,17 @@ class Notice:
     title: str
     text: str
     urgent: bool
+    attempts: int = 0
+    """How often it could not be delivered."""
+    since_at: int = 0
+    """When it was last tried."""
+    due: bool = True
+    """False while the next attempt waits."""
+
+    @property
+    def again_at(self) -> int:
+        """When to try again: the pause doubles."""
+        return self.since_at + int(NOTIFY_RETRY_S * 2**self.attempts * 1e6)
 
 
 def notice_of(fact: AnyFact) -> Notice | None:

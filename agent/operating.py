@@ -39,9 +39,12 @@ def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, request: OperatorRequeste
     if action is None:
         _refuse(turn, request, "scope", f"{name!r} is not in the catalogue")
         return
+    age_s, limit_s = (turn.at - request.at) / 1e6, turn.rules.policy.decision_max_age_s
+    if not 0.0 <= age_s <= limit_s:
+        _refuse(turn, request, "freshness.decision", f"it was asked for {age_s:.0f} s ago, allowed are {limit_s:g} s")
+        return
     incident_id = _incident_on(turn.state, planning.asset_of(turn.rules, action))
-    planned = PlannedAction(name, dict(request.args))
-    planning.propose_single(turn, request.request_id, incident_id, planned, request.who, "operator")
+    planning.propose_single(turn, request, incident_id, PlannedAction(name, dict(request.args)))
 
 
 def _approve(turn: Turn, fact: OperatorRequested) -> None:

@@ -13,6 +13,7 @@ from agent.turn import Turn
 from schemas import facts
 from schemas.catalogue import Action
 from schemas.commands import Command, CommandOrigin
+from schemas.facts import OperatorRequested
 from schemas.plans import Finding, Plan, PlannedAction, ReasonerRequest
 
 
@@ -50,13 +51,14 @@ def propose(turn: Turn, request: ReasonerRequest, plan: Plan, who: str) -> None:
         escalate(turn, request.incident_id, "the reasoner knows no action for this")
 
 
-def propose_single(
-    turn: Turn, plan_id: str, incident_id: str, action: PlannedAction, who: str, origin: CommandOrigin
-) -> None:
-    """Start a plan of one action that a person asked for."""
+def propose_single(turn: Turn, request: OperatorRequested, incident_id: str, action: PlannedAction) -> None:
+    """Start a plan of one action that a person asked for.
+
+    Its id is not the person's to choose: it is made of the request, who asked, and when.
+    """
+    plan_id = derive(turn.state.cell, "request", request.request_id, request.who, str(request.at))
     asset = asset_of(turn.rules, turn.rules.catalogue.action(action.name))
-    finding = Finding(evidence="", asset=asset, diagnosis=f"requested by {who}", actions=(action,))
-    commands = _commands(turn, plan_id, incident_id, [action], origin)
+    finding = Finding(evidence="", asset=asset, diagnosis=f"requested by {request.who}", actions=(action,))
     turn.conclude(
         facts.PlanProposed(
             at=turn.at,
@@ -64,9 +66,10 @@ def propose_single(
             incident_id=incident_id,
             origin="operator",
             tier="proposal",
-            who=who,
+            who=request.who,
+            request_id=request.request_id,
             findings=(finding,),
-            commands=commands,
+            commands=_commands(turn, plan_id, incident_id, [action], "operator"),
         )
     )
     acting.start_step(turn, turn.state.plans[plan_id])

@@ -40,6 +40,7 @@ def moved(progress: CommandProgress, fact: CommandFact) -> CommandProgress:
             progress = replace(progress, approvers=(*progress.approvers, fact.who))
             if len(progress.approvers) < progress.approvals_needed:
                 return progress
+            progress = replace(progress, decided_at=fact.at)
             return replace(progress, phase="awaiting_snapshot", since_at=fact.at, round=progress.round + 1)
         case facts.CommandIntended():
             return replace(progress, phase="intended", since_at=fact.at, attempt=fact.attempt)
@@ -73,6 +74,7 @@ def moved(progress: CommandProgress, fact: CommandFact) -> CommandProgress:
 def _judged(progress: CommandProgress, fact: facts.GuardJudged) -> CommandProgress:
     match fact.decision, fact.stage:
         case "permitted", "proposal":
+            progress = replace(progress, decided_at=fact.at)
             return replace(progress, phase="awaiting_snapshot", since_at=fact.at, round=progress.round + 1)
         case "needs_approval", "proposal":
             return replace(progress, phase="awaiting_approval", since_at=fact.at)
@@ -87,6 +89,7 @@ def _judged(progress: CommandProgress, fact: facts.GuardJudged) -> CommandProgre
 def _answered(progress: CommandProgress, fact: facts.CommandAnswered) -> CommandProgress:
     if not progress.awaits(fact.by):
         return progress
+    progress = replace(progress, queries=progress.queries + (fact.by == "query"))
     match fact.outcome:
         case Answered(state="done"):
             return replace(progress, phase="reading_back", since_at=fact.at)

@@ -113,7 +113,7 @@ def _place(turn: Turn, fact: facts.AnomalyDetected) -> None:
 def _ask(turn: Turn, incident_id: str) -> None:
     """Ask what has not been asked: the reflex at once, the proposal when the reflex no longer needs the robot."""
     incident = turn.state.incidents[incident_id]
-    if incident.kind != "process" or incident.escalation or not incident.open_episodes or not turn.state.automation_on:
+    if incident.kind != "process" or not incident.open_episodes or not turn.state.automation_on:
         return
     if turn.state.asks_of(incident_id):
         return
@@ -121,7 +121,11 @@ def _ask(turn: Turn, incident_id: str) -> None:
     tier: Tier | None = None
     if not assets <= incident.asked["reflex"]:
         tier = "reflex"
-    elif not assets <= incident.asked["proposal"] and not _reflex_at_work(turn.state, incident):
+    elif (
+        not incident.escalation
+        and not assets <= incident.asked["proposal"]
+        and not _reflex_at_work(turn.state, incident)
+    ):
         tier = "proposal"
     if tier is not None:
         _put(turn, incident, tier)

@@ -20,6 +20,9 @@ from schemas.plans import Completion, Tier
 
 LOG = logging.getLogger("jidoka.fulfil")
 
+NOTIFY_MAX = 4
+"""Notifications delivered at the same time: an alarm flood must not become a flood of processes."""
+
 
 class Inbox(Protocol):
     """Where results go back as facts."""
@@ -36,6 +39,7 @@ class Advisor:
     ) -> None:
         self._inbox, self._clock = inbox, clock
         self._reasoners, self._notifiers = reasoners, notifiers
+        self._notifying = asyncio.Semaphore(NOTIFY_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
         self._wakes: dict[str, asyncio.Task[None]] = {}
         self.on_failure: Callable[[BaseException], None] = lambda error: LOG.error("a wish failed: %r", error)
@@ -113,22 +117,23 @@ class Advisor:
         )
 
     async def _notify(self, effect: Notify) -> None:
-        """Tell every notifier; delivered if one of them could."""
-        for notifier in self._notifiers:
-            detail, delivered = "", True
-            try:
-                await notifier.notify(effect.title, effect.text, urgent=effect.urgent)
-            except JidokaError as error:
-                detail, delivered = str(error), False
-            await self.deliver(
-                NotificationSent(
-                    at=self._clock.now_us(),
-                    notification_id=effect.notification_id,
-                    notifier=notifier.name,
-                    delivered=delivered,
-                    detail=detail,
-                )
+        """Tell every notifier, a bounded number at a time; delivered if all of them could."""
+        failures = []
+        async with self._notifying:
+            for notifier in self._notifiers:
+                try:
+                    await notifier.notify(effect.title, effect.text, urgent=effect.urgent)
+                except JidokaError as error:
+                    failures.append(f"{notifier.name}: {error}")
+        await self.deliver(
+            NotificationSent(
+                at=self._clock.now_us(),
+                notification_id=effect.notification_id,
+                notifier=", ".join(notifier.name for notifier in self._notifiers),
+                delivered=not failures,
+                detail="; ".join(failures),
             )
+        )
 
 
 def _storable(completion: Completion) -> Completion:

@@ -15,9 +15,9 @@ from agent.effects import Effect
 from agent.guard.question import Rulebook
 from agent.step import step
 from pipelines.detectors.suite import Suite
-from pipelines.verifier import Verifier, decode_watches
+from pipelines.verifier import Verifier, decode_memory
 from schemas.errors import CodecError
-from schemas.facts import AnyFact, Detected, TagsRebaselined
+from schemas.facts import AgentStarted, AnomalyCleared, AnyFact, Detected, TagsRebaselined
 from schemas.samples import Control, Kept
 
 
@@ -62,7 +62,15 @@ class Derivation:
         """Return `fact` and what follows from it."""
         derived = Derived()
         self._step(fact, derived)
+        if isinstance(fact, AgentStarted):
+            self._forget(fact.at, derived)
         return derived
+
+    def _forget(self, at: int, derived: Derived) -> None:
+        """End what the detectors no longer know, after a start with another configuration or without their memory."""
+        known = {episode.episode_id for episode in self.suite.episodes.open.values()}
+        for episode_id in [e for e in self.state.episodes if e not in known]:
+            self._step(AnomalyCleared(at=at, episode_id=episode_id, reason="forgotten"), derived)
 
     def fold(self, fact: AnyFact) -> None:
         """Take a recorded fact as it stands, without concluding anything."""
@@ -89,7 +97,7 @@ class Derivation:
         control = kept.input
         if not (isinstance(control, Control) and control.kind == "rebaseline"):
             return []
-        names = tuple(self._tag_names[tag] for tag in control.tags)
+        names = tuple(self._tag_names.get(tag, f"unknown_{tag}") for tag in control.tags)
         return [TagsRebaselined(at=kept.at_us, cause_id=control.text, tags=names)]
 
     def snapshot(self) -> bytes:
@@ -108,4 +116,4 @@ class Derivation:
         except msgspec.DecodeError as error:
             raise CodecError(f"not a derivation snapshot: {error}") from error
         self.suite.restore(snapshotted.suite)
-        self.verifier.restore(decode_watches(snapshotted.watches))
+        self.verifier.restore(decode_memory(snapshotted.watches))

@@ -79,8 +79,8 @@ class Executor(Advisor):
     ) -> None:
         super().__init__(service, clock, reasoners, notifiers)
         self._service, self._rules, self._machines = service, rules, machines
-        self._unanswered: set[str] = set()
-        """Commands that may still be on their way, sent since the fence was last raised."""
+        self._unanswered: dict[str, int] = {}
+        """Commands that may still be on their way, with the epoch that they were sent under."""
         self._controls = 0
 
     def work_for(self, effect: Effect) -> Coroutine[Any, Any, None] | None:
@@ -133,13 +133,13 @@ class Executor(Advisor):
     async def _dispatch(self, effect: Dispatch) -> None:
         action = self._rules.catalogue.action(effect.command.action)
         robot = self._robot(action)
-        off = self._off()
+        off = self._off() or self._waited(effect.command.command_id)
         outcome: Outcome
         if off or action is None or robot is None:
             outcome = NotSent(off or "no robot for it")
         else:
             doubtful = effect.command.command_id in self._unanswered
-            self._unanswered.add(effect.command.command_id)
+            self._unanswered[effect.command.command_id] = self._service.epoch
             outcome = await robot.execute(
                 effect.command,
                 command_sha256=effect.sha256,
@@ -148,7 +148,7 @@ class Executor(Advisor):
                 timeout_s=action.timeout_s,
             )
             if not (doubtful or isinstance(outcome, Unknown)):
-                self._unanswered.discard(effect.command.command_id)
+                del self._unanswered[effect.command.command_id]
         await self._answered(effect.command, "send", outcome)
 
     def _off(self) -> str:
@@ -157,12 +157,20 @@ class Executor(Advisor):
             return "automation is switched off"
         return "the off-switch file is there" if self._machines.off_file.exists() else ""
 
+    def _waited(self, command_id: str) -> str:
+        """The intent must leave as fresh as the snapshot that it was judged on; empty if it does."""
+        progress = self._service.state.commands.get(command_id)
+        age_s = (self._clock.now_us() - progress.since_at) / 1e6 if progress is not None else 0.0
+        limit_s = self._rules.policy.snapshot_max_age_s
+        return (
+            "" if 0.0 <= age_s <= limit_s else f"the snapshot is {age_s:.1f} s old by now, allowed are 0..{limit_s:g} s"
+        )
+
     async def _query(self, effect: QueryCommand) -> None:
         """Raise the fence if it may still be on its way, then ask."""
         command = effect.command
-        if command.command_id in self._unanswered:
+        if self._unanswered.get(command.command_id) == self._service.epoch:
             await self._service.raise_epoch(f"outcome of {command.command_id} is unknown")
-            self._unanswered.clear()
         robot = self._robot(self._rules.catalogue.action(command.action))
         outcome: Outcome = NotSent("no robot for it")
         if robot is not None:
@@ -217,7 +225,7 @@ class Executor(Advisor):
                 epoch=self._service.epoch,
                 seq=self._controls,
                 kind="rebaseline",
-                tags=tuple(ids[name] for name in effect.tags or tuple(ids)),
+                tags=tuple(ids[name] for name in effect.tags or tuple(ids) if name in ids),
                 settle_s=effect.settle_s,
                 text=effect.cause_id,
             )
@@ -234,6 +242,6 @@ def _as_asked(action: Action, command: Command, readings: Mapping[str, Reading])
         reading = readings.get(argument.tag)
         if reading is None or not reading.good or reading.value is None:
             return False
-        if not abs(reading.value - command.args[argument.name]) <= argument.tolerance:
+        if not abs(reading.value - command.args.get(argument.name, float("nan"))) <= argument.tolerance:
             return False
     return True

@@ -72,11 +72,8 @@ class OperatorSocket:
         """
         if self._path.exists():
             _remove_if_dead(self._path)
-        umask = os.umask(0o177)
-        try:
-            self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=REQUEST_BYTES_MAX)
-        finally:
-            os.umask(umask)
+        listening = _bound(self._path)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=REQUEST_BYTES_MAX)
 
     async def close(self) -> None:
         """Stop listening and take the socket away."""
@@ -167,8 +164,9 @@ async def ask(service: CellService, fact: OperatorRequested) -> dict[str, Any]:
 
     service.listeners.append(listen)
     try:
-        await service.put(fact)
-        return await asyncio.wait_for(followed, ANSWER_S)
+        async with asyncio.timeout(ANSWER_S):
+            await service.put(fact)
+            return await followed
     except TimeoutError:
         return {"ok": False, "error": f"taken, but nothing followed within {ANSWER_S:g} s: look at jidoka status"}
     finally:
@@ -181,8 +179,8 @@ def _consequence(request: OperatorRequested, appended: Sequence[AnyFact]) -> dic
         match fact:
             case facts.RequestRefused(request_id=request.request_id):
                 return {"ok": False, "error": f"{fact.rule}: {fact.reason}"}
-            case facts.PlanProposed(plan_id=request.request_id):
-                return _judged(request.request_id, appended)
+            case facts.PlanProposed(request_id=request.request_id):
+                return _judged(fact.plan_id, appended)
     if request not in appended or request.kind in ("request", "hold"):
         return None
     return {"ok": True, "did": request.kind, "facts": [facts.type_name(f) for f in appended]}
@@ -227,6 +225,20 @@ def _peer(writer: asyncio.StreamWriter) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
+
+
+def _bound(path: Path) -> socket.socket:
+    """Return a socket that only its owner may connect to, from its first moment on."""
+    listening = socket.socket(socket.AF_UNIX)
+    umask = os.umask(0o177)  # of the whole process: nothing may be awaited before it is back
+    try:
+        listening.bind(str(path))
+    except OSError as error:
+        listening.close()
+        raise ConnectionFault(f"{path}: {error.strerror}: use a data folder with a shorter path") from error
+    finally:
+        os.umask(umask)
+    return listening
 
 
 def _remove_if_dead(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from agent.cell import CellState
+from agent.cell import HISTORY_US, CellState
 from agent.guard.question import Rulebook
 from agent.incident import CommandProgress
 
@@ -71,7 +71,7 @@ def view(state: CellState, rules: Rulebook, *, off_file: bool = False) -> CellVi
         needs_you=tuple(_decision(c, state, rules) for c in waiting),
         unresolved=tuple(c.command.command_id for c in state.commands.values() if c.phase == "unresolved"),
         incidents=tuple(_incident(incident_id, state) for incident_id in state.incidents),
-        sent_last_hour=len(state.history),
+        sent_last_hour=sum(sent.at > state.at - HISTORY_US for sent in state.history),
     )
 
 

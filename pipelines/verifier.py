@@ -6,7 +6,7 @@ good value begins the count anew: what was not seen was not shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -17,14 +17,30 @@ from schemas.errors import CodecError
 from schemas.facts import EffectAbsent, EffectVerified
 from schemas.plant import Cell
 
+UNSEEN_S = 30.0
+"""Agent time without any input beyond which the agent was down: a living source ticks every second."""
+
 
 class Watch(msgspec.Struct, frozen=True):
     """One command under verification."""
 
     since_at: int
+    unseen_us: int = 0
+    """Agent time since then in which no input came: it does not count against the effect."""
     rows: int = 0
     held_since_at: int = 0
     worst: float = 0.0
+
+    def ends_at(self, within_s: float) -> int:
+        """Return when the time for showing it is over, microseconds since 1970 UTC."""
+        return self.since_at + int(within_s * 1e6) + self.unseen_us
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What a verifier remembers."""
+
+    last_at: int
+    watches: dict[str, Watch]
 
 
 class Verifier:
@@ -34,6 +50,8 @@ class Verifier:
         self._catalogue = catalogue
         self._group = {tag.name: tag.group for tag in cell.tags}
         self._watches: dict[str, Watch] = {}
+        self._last_at = 0
+        """Agent time of the last input."""
 
     def follow(self, state: CellState) -> None:
         """Watch exactly the commands that the state says are being verified."""
@@ -45,6 +63,7 @@ class Verifier:
     def feed(self, rows: Sequence[Row], at_us: int, state: CellState) -> list[EffectVerified | EffectAbsent]:
         """Return what `rows`, and the time until `at_us`, prove."""
         results: list[EffectVerified | EffectAbsent] = []
+        self._pass(at_us)
         for command_id in list(self._watches):
             condition = self._postcondition(command_id, state)
             if condition is None:  # the catalogue is another one since it was sent
@@ -55,12 +74,20 @@ class Verifier:
             verified = self._rows(command_id, condition, rows, at_us)
             if verified is not None:
                 results.append(verified)
-            elif at_us > self._watches[command_id].since_at + condition.within_s * 1e6:
+            elif at_us > self._watches[command_id].ends_at(condition.within_s):
                 watch = self._watches[command_id]
                 reason = f"{condition.tag} was not {condition.comparator} {condition.value:g} {_span(condition)}"
                 reason += f" within {condition.within_s:g} s (best run: {watch.rows} rows at the end)"
                 results.append(EffectAbsent(at=at_us, command_id=command_id, reason=reason))
         return results
+
+    def _pass(self, at_us: int) -> None:
+        """Leave out the time between two inputs in which the agent was not there."""
+        unseen_us = at_us - self._last_at if self._last_at and at_us - self._last_at > UNSEEN_S * 1e6 else 0
+        self._last_at = at_us
+        if unseen_us:
+            for key, watch in self._watches.items():
+                self._watches[key] = msgspec.structs.replace(watch, unseen_us=watch.unseen_us + unseen_us)
 
     def _rows(
         self, command_id: str, condition: Postcondition, rows: Sequence[Row], at_us: int
@@ -82,23 +109,23 @@ class Verifier:
         action = self._catalogue.action(progress.command.action) if progress is not None else None
         return action.postcondition if action is not None else None
 
-    def snapshot(self) -> Mapping[str, Watch]:
-        """Return the watches, for a snapshot of the whole derivation."""
-        return dict(self._watches)
+    def snapshot(self) -> Memory:
+        """Return what it remembers, for a snapshot of the whole derivation."""
+        return Memory(self._last_at, dict(self._watches))
 
-    def restore(self, watches: Mapping[str, Watch]) -> None:
+    def restore(self, memory: Memory) -> None:
         """Go on from a snapshot."""
-        self._watches = dict(watches)
+        self._last_at, self._watches = memory.last_at, dict(memory.watches)
 
 
-def decode_watches(data: bytes) -> dict[str, Watch]:
+def decode_memory(data: bytes) -> Memory:
     """Read what `msgspec.msgpack.encode(verifier.snapshot())` gave.
 
     Raises:
         CodecError: it is something else.
     """
     try:
-        return msgspec.msgpack.decode(data, type=dict[str, Watch])
+        return msgspec.msgpack.decode(data, type=Memory)
     except msgspec.DecodeError as error:
         raise CodecError(f"not a verifier snapshot: {error}") from error
 

@@ -174,6 +174,11 @@ class Catalogue(Strict):
                     raise ValueError(f"action {action.name!r} is exclusive with unknown {other!r}")
             if action.effect_direction != "none" and not action.args:
                 raise ValueError(f"action {action.name!r} has an effect direction and no argument")
+            if action.effect_direction != "none" and len(action.args) > 1:
+                raise ValueError(
+                    f"action {action.name!r} has an effect direction and {len(action.args)} arguments: its risk class "
+                    "could not be told; make an action of each argument"
+                )
             if action.compensation == "previous_value" and not action.args:
                 raise ValueError(f"action {action.name!r} cannot go back to a previous value: it has no argument")
         return self

@@ -310,6 +310,8 @@ class PlanProposed(Fact, frozen=True, kw_only=True, tag="plan.proposed/1"):
     tier: Tier
     who: str
     """Reasoner or person."""
+    request_id: str = ""
+    """The person's request that it follows from; empty for a reasoner's plan."""
     findings: tuple[Finding, ...]
     commands: tuple[Command, ...]
 

@@ -72,6 +72,9 @@ class Policy(Strict):
     """Age of the snapshot, from before its reading was sent, when a command is judged for sending."""
     clock_offset_s_max: float = Field(default=2.0, gt=0)
     """Largest difference between the server's clock and the agent's before freshness cannot be judged."""
+    decision_max_age_s: float = Field(default=300.0, gt=0)
+    """Age of the decision (proposal, last approval or request) when its command is judged for sending: what was decided
+    before a long outage is not sent after it."""
     decide_s: float = Field(default=300.0, gt=0)
     """How long a person has to approve before the plan is dropped."""
     reflex_deadline_s: float = Field(default=1.0, gt=0)

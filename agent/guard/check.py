@@ -19,6 +19,7 @@ RULES: tuple[Callable[[Question], Verdict], ...] = (
     interlocks.mode,
     interlocks.automation,
     interlocks.freshness_evidence,
+    interlocks.freshness_decision,
     interlocks.freshness_source,
     interlocks.freshness_snapshot,
     interlocks.permissives,

@@ -56,6 +56,17 @@ def freshness_evidence(q: Question) -> Verdict:
     return passed(rule)
 
 
+def freshness_decision(q: Question) -> Verdict:
+    """What was decided long ago, before an outage or a wait, is not sent now."""
+    rule = "freshness.decision"
+    if q.stage == "proposal":
+        return passed(rule, "being decided")
+    age_s, limit_s = (q.at - q.decided_at) / 1e6, q.rules.policy.decision_max_age_s
+    if not 0.0 <= age_s <= limit_s:
+        return refused(rule, f"it was decided {age_s:.1f} s ago, allowed are 0..{limit_s:g} s")
+    return passed(rule)
+
+
 def freshness_source(q: Question) -> Verdict:
     """The source of samples is alive: an effect that nobody could see must not be caused."""
     if not q.state.source_alive:

@@ -53,6 +53,8 @@ class Question:
     evidence_at: int | None
     """Row time of the evidence; None for a person's request."""
     snapshot: Snapshot | None
+    decided_at: int = 0
+    """When it was last decided that it may run; judged at dispatch."""
     approvers: tuple[str, ...] = ()
     attempt: int = 1
 

@@ -41,9 +41,16 @@ class CommandNotifier:
             raise ConnectionFault(f"notify.command {self._command[0]!r} cannot be started: {error}") from error
         try:
             status = await asyncio.wait_for(process.wait(), self._timeout_s)
+        except asyncio.CancelledError:
+            await _end(process)
+            raise
         except TimeoutError as error:
-            process.kill()
-            await process.wait()
+            await _end(process)
             raise ConnectionFault(f"notify.command took more than {self._timeout_s:g} s") from error
         if status != 0:
             raise ConnectionFault(f"notify.command ended with status {status}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    process.kill()
+    await process.wait()

@@ -30,6 +30,7 @@ def ask(
     distrusted: tuple[str, str] | None = None,
     attempt: int = 1,
     approvers: tuple[str, ...] = ("anna",),
+    decided_at: int | None = None,
     evidence_at: int | None = START,
     at: int = START,
     sha256: str = "",
@@ -57,6 +58,7 @@ def ask(
         snapshot=Snapshot(read_at, readings(START) if read is None else read, off_file)
         if stage == "dispatch"
         else None,
+        decided_at=at if decided_at is None else decided_at,
         approvers=approvers,
         attempt=attempt,
     )

@@ -386,7 +386,7 @@ def test_an_old_snapshot_is_refused():
     story = Story()
     story.anomaly()
     story.answer(SPEED_50)
-    story.snapshot(read_at=story.at - 3 * SECOND)
+    story.snapshot(read_at=story.at - 11 * SECOND)
     assert story.refusals == ["freshness.snapshot"]
 
 
@@ -396,7 +396,7 @@ def test_commands_copy_their_arguments_in_the_catalogues_order():
     two = rules.catalogue.action("set_grip_force").model_dump()
     speed = rules.catalogue.action("set_motion_speed").args[0].model_dump()
     both = type(rules.catalogue).model_validate(
-        {"actions": [{**two, "exclusive_with": (), "args": [*two["args"], speed]}]}
+        {"actions": [{**two, "exclusive_with": (), "effect_direction": "none", "args": [*two["args"], speed]}]}
     )
     policy = type(rules.policy)()
     story = Story(type(rules)(rules.cell, both, policy))

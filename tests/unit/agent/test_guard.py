@@ -19,7 +19,7 @@ from tests.support.guarded import ask, other, refused_by, verdict
 INF, NAN = math.inf, math.nan
 HOUR = 3600 * SECOND
 RULE_NAMES = [
-    "scope", "mode", "off_switch", "freshness.evidence", "freshness.source", "freshness.snapshot",
+    "scope", "mode", "off_switch", "freshness.evidence", "freshness.decision", "freshness.source", "freshness.snapshot",
     "interlock.permissives", "interlock.state", "interlock.preconditions", "interlock.data_quality", "arguments",
     "range", "step", "setpoint.moved", "robot.busy", "interaction.exclusive", "interaction.verifying",
     "budget.cooldown", "budget.per_hour", "budget.oscillation", "risk_class", "autonomy", "approvals", "idempotency",
@@ -126,8 +126,8 @@ CASES = [
     ("freshness.evidence", False, ask(stage="proposal", evidence_at=START - HOUR, origin="compensation")),
     ("freshness.evidence", True, ask(stage="proposal", evidence_at=START - HOUR, origin="operator")),
     # snapshot: 0 .. 2 s
-    ("freshness.snapshot", False, ask(read_at=START - 2 * SECOND)),
-    ("freshness.snapshot", True, ask(read_at=START - 2 * SECOND - 1)),
+    ("freshness.snapshot", False, ask(read_at=START - 10 * SECOND)),
+    ("freshness.snapshot", True, ask(read_at=START - 10 * SECOND - 1)),
     ("freshness.snapshot", True, ask(read_at=START + 1)),
     ("freshness.snapshot", True, ask(read={})),
     ("freshness.snapshot", False, ask(read={**readings(), "grip_force_sp_n": reading(None)})),
@@ -220,7 +220,7 @@ def test_every_rule_has_a_case_that_refuses_and_one_that_passes():
     """Those that the tables below cover are listed here by hand."""
     elsewhere = {
         "interlock.permissives", "interlock.preconditions", "robot.busy", "budget.cooldown", "budget.per_hour",
-        "budget.oscillation", "risk_class", "autonomy", "approvals", "idempotency",
+        "budget.oscillation", "risk_class", "autonomy", "approvals", "idempotency", "freshness.decision",
     }  # fmt: skip
     assert {rule for rule, refuses, _ in CASES if refuses} | elsewhere == set(RULE_NAMES)
     assert len(RULES) == len(RULE_NAMES)
@@ -647,7 +647,7 @@ def test_an_action_without_a_postcondition_needs_no_believable_tag():
     [
         ("freshness.snapshot", ask(read={**readings(), "estop_ok": reading(1.0, at=START + 3 * SECOND)}),
          "estop_ok is 3.0 s in the future"),
-        ("freshness.snapshot", ask(read_at=START - 3 * SECOND), "snapshot is 3.000 s old, allowed are 0..2 s"),
+        ("freshness.snapshot", ask(read_at=START - 11 * SECOND), "snapshot is 11.000 s old, allowed are 0..10 s"),
         ("freshness.snapshot", ask(read={**readings(), "estop_ok": reading(1.0, status=0x80340000)}),
          "estop_ok is not good: status 0x80340000"),
         ("freshness.evidence", ask(stage="proposal", evidence_at=START - 61 * SECOND),
@@ -665,3 +665,21 @@ def test_an_action_without_a_postcondition_needs_no_believable_tag():
 )  # fmt: skip
 def test_a_refusal_says_what_was_found_and_what_is_allowed(rule, question, words):
     assert words in verdict(question, rule).reason
+
+
+@pytest.mark.parametrize(
+    ("age_us", "refused"),
+    [(0, False), (300 * SECOND, False), (300 * SECOND + 1, True), (-1, True), (3 * 86_400 * SECOND, True)],
+)
+def test_what_was_decided_too_long_ago_is_not_sent(age_us, refused):
+    judged = check(ask(decided_at=START - age_us))
+    assert (judged.decision == "refused") is refused
+    assert ("freshness.decision" in [v.rule for v in judged.verdicts if v.result == "refused"]) is refused
+
+
+def test_an_action_that_is_not_idempotent_is_sent_once_even_if_it_was_never_seen():
+    rules = with_action(demo_rules(), "set_motion_speed", idempotent=False)
+    known = ask(rules=rules, attempt=2)
+    refusals = [v.rule for v in check(known).verdicts if v.result == "refused"]
+    assert refusals == ["idempotency"]
+    assert check(ask(attempt=2)).decision == "permitted"

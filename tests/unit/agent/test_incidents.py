@@ -254,15 +254,19 @@ def test_slots_carry_no_id_and_follow_the_order_of_onset():
 # ---------------------------------------------------------------- memory has bounds
 
 
-def test_so_many_closed_episodes_are_remembered_and_the_oldest_are_forgotten():
+def test_so_many_closed_episodes_are_remembered_and_the_oldest_are_forgotten_but_never_an_open_one():
     story = Story()
-    remembered = {f"e{number}": "closed" for number in range(EPISODES_REMEMBERED - 1)}
+    story.anomaly(episode="open")
+    remembered = {"open": story.state.incident_of["open"]}
+    remembered |= {f"e{number}": "closed" for number in range(EPISODES_REMEMBERED)}
     story.state = story.folded = replace(story.state, incident_of=remembered)
     story.anomaly(episode="fits")
-    assert (len(story.state.incident_of), "e0" in story.state.incident_of) == (EPISODES_REMEMBERED, True)
+    assert {"open", "e0", "fits"} <= set(story.state.incident_of)
+    one_too_many = {"late": "closed", **story.state.incident_of, "later": "closed"}
+    story.state = story.folded = replace(story.state, incident_of=one_too_many)
     story.anomaly(episode="one more")
-    assert (len(story.state.incident_of), "e0" in story.state.incident_of) == (EPISODES_REMEMBERED, False)
-    assert {"e1", "fits", "one more"} <= set(story.state.incident_of)
+    assert {"late", "e0"}.isdisjoint(story.state.incident_of)
+    assert {"open", "e1", "fits", "one more"} <= set(story.state.incident_of)
 
 
 def test_so_many_requests_are_remembered_and_the_oldest_are_forgotten():

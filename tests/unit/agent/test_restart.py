@@ -16,6 +16,8 @@ from schemas import facts
 from tests.support.builders import started
 from tests.support.story import DONE, FORGOTTEN, NEVER_SEEN, NO_ANSWER, RUNNING, Story
 
+GRIP_40 = ("set_grip_force", {"grip_force_n": 40.0})
+
 SPEED_50 = ("set_motion_speed", {"motion_speed_pct": 50.0})
 
 
@@ -113,3 +115,26 @@ def test_a_restart_raises_the_fence_and_keeps_the_switch():
     assert (story.state.epoch, story.state.automation_on, story.state.mode) == (2, False, "act")
     story.feed(facts.CellTaken(at=story.at, epoch=3, reason="outcome unknown"))
     assert story.state.epoch == 3
+
+
+def test_what_was_approved_before_a_long_outage_is_not_sent_after_it():
+    story = Story().slip()
+    story.rebaselined()
+    story.answer(GRIP_40)
+    story.approve()
+    command_id = story.one("awaiting_snapshot")
+    story.later(3 * 86_400)
+    story.feed(started(story.at, "act", story.state.epoch + 1))
+    story.snapshot()
+    assert command_id not in [f.command.command_id for f in story.facts if isinstance(f, facts.CommandIntended)]
+    assert "freshness.decision" in story.last(facts.PlanDropped).reason
+
+
+def test_what_was_asked_for_before_a_long_outage_is_refused_after_it():
+    story = Story()
+    story.operator("hold", "r1")
+    story.later(86_400)
+    story.feed(started(story.at, "act", story.state.epoch + 1))
+    story.snapshot("r1")
+    assert story.last(facts.RequestRefused).rule == "freshness.decision"
+    assert not any(isinstance(f, facts.CommandIntended) for f in story.facts)

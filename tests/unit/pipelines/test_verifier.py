@@ -9,7 +9,7 @@ import pytest
 from agent.cell import CellState
 from agent.incident import CommandProgress
 from pipelines.features.row import Row
-from pipelines.verifier import Verifier, decode_watches
+from pipelines.verifier import Verifier, decode_memory
 from schemas.commands import Command
 from schemas.errors import CodecError
 from schemas.facts import EffectAbsent, EffectVerified
@@ -71,9 +71,12 @@ def test_one_cycle_at_the_limit_or_unseen_begins_the_count_anew(slip):
     assert verified.rows == 10
 
 
+BAD_ALL_ALONG = dict.fromkeys(range(29), 25.0)  # 87 s
+
+
 def test_it_is_given_up_after_its_time_and_not_before():
-    assert feed({0: 25.0}, until_s=90.0) == []
-    (absent,) = feed({0: 25.0}, until_s=90.000001)
+    assert feed(BAD_ALL_ALONG, until_s=90.0) == []
+    (absent,) = feed(BAD_ALL_ALONG, until_s=90.000001)
     assert isinstance(absent, EffectAbsent)
     assert "part_slip_mm was not lt 2 for 10 rows within 90 s" in absent.reason
 
@@ -84,11 +87,25 @@ def test_its_memory_survives_a_snapshot():
     first.follow(state())
     for number in range(5):
         first.feed([row(number, 0.1)], 0, state())
-    second.restore(decode_watches(msgspec.msgpack.encode(first.snapshot())))
+    second.restore(decode_memory(msgspec.msgpack.encode(first.snapshot())))
     found = [f for n in range(5, 10) for f in second.feed([row(n, 0.1)], 0, state())]
     assert [f.rows for f in found] == [10]
 
 
 def test_a_snapshot_of_something_else_is_refused():
     with pytest.raises(CodecError, match="not a verifier snapshot"):
-        decode_watches(b"\xff")
+        decode_memory(b"\xff")
+
+
+def test_time_in_which_the_agent_was_down_does_not_count_against_the_effect():
+    away_s = 3 * 86_400.0
+    assert feed({0: 25.0}, until_s=away_s) == []
+    rules = demo_rules()
+    verifier = Verifier(rules.cell, rules.catalogue)
+    verifier.follow(state())
+    away = int(away_s / 3)
+    slips = {0: 25.0, **dict.fromkeys(range(away, away + 28), 25.0)}
+    found = [f for n, slip in slips.items() for f in verifier.feed([row(n, slip)], row(n, slip).end_at, state())]
+    assert found == []
+    (absent,) = verifier.feed([], row(away + 30, 0.0).end_at, state())
+    assert isinstance(absent, EffectAbsent)
