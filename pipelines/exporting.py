@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
+from connectors.eventlog.blobs import FileBlobs
 from connectors.eventlog.reader import open_readonly
-from connectors.eventlog.segments import read_kept
+from connectors.eventlog.segments import read_kept, segment_starts
+from pipelines.replaying import sections
 from pipelines.runner import Folders
-from schemas.errors import LogError
+from schemas.errors import LogCorrupt, LogError
+from schemas.plant import Cell
 from schemas.records import Recorded
 from schemas.samples import SampleBatch
 
@@ -40,24 +43,27 @@ async def export(folders: Folders, out: Path) -> Exported:
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     try:
-        facts = await _facts(folders, building / "facts.jsonl")
-        samples = _samples(folders, building / "samples.parquet")
+        facts, cells = await _facts(folders, building / "facts.jsonl")
+        samples = _samples(folders, cells, building / "samples.parquet")
         os.replace(building, out)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return Exported(facts, samples)
 
 
-async def _facts(folders: Folders, path: Path) -> int:
-    store, count = open_readonly(folders.log), 0
+async def _facts(folders: Folders, path: Path) -> tuple[int, list[Cell]]:
+    """Write every fact; returns how many, and the cells as they were configured last."""
+    store, by_cell = open_readonly(folders.log), dict[str, list[Recorded]]()
     try:
         with path.open("w", encoding="utf-8") as lines:
             async for record in store.read_all():
                 lines.write(cloud_event(record) + "\n")
-                count += 1
+                by_cell.setdefault(record.cell, []).append(record)
     finally:
         await store.close()
-    return count
+    blobs = FileBlobs(folders.blobs)
+    cells = [sections(records, blobs, cell)[-1].rules.cell for cell, records in by_cell.items()]
+    return sum(map(len, by_cell.values())), cells
 
 
 def cloud_event(record: Recorded) -> str:
@@ -77,23 +83,43 @@ def cloud_event(record: Recorded) -> str:
     return json.dumps(envelope, separators=(",", ":"))
 
 
-def _samples(folders: Folders, path: Path) -> int:
-    """Write all kept samples of all cells: cell, position, tag id, times (µs), value, status."""
-    frames = [_frame(folder) for folder in sorted((folders.data / "segments").glob("*"))]
-    frame = pl.concat(frames) if frames else _empty()
+def _samples(folders: Folders, cells: Sequence[Cell], path: Path) -> int:
+    """Write all kept samples: cell path, input position, tag with name and unit, times (µs UTC), value, StatusCode."""
+    frames = [_frame(folders.segments(cell), cell) for cell in cells]
+    frame = pl.concat([_empty(), *frames])
     frame.write_parquet(path)
     return frame.height
 
 
-def _frame(folder: Path) -> pl.DataFrame:
-    parts = [_columns(folder.name, position, batch) for position, batch in _batches(folder)]
-    return pl.concat(parts) if parts else _empty()
+def _frame(folder: Path, cell: Cell) -> pl.DataFrame:
+    parts = [_columns(cell.path, position, batch) for position, batch in _batches(folder)]
+    names = pl.DataFrame(
+        {
+            "tag": [tag.id for tag in cell.tags],
+            "name": [tag.name for tag in cell.tags],
+            "unit": [tag.unit for tag in cell.tags],
+        },
+        schema={"tag": pl.UInt32, "name": pl.String, "unit": pl.String},
+    )
+    samples = pl.concat(parts) if parts else _empty().drop("name", "unit")
+    return samples.join(names, on="tag", how="left", maintain_order="left").select(_empty().columns)
 
 
 def _batches(folder: Path) -> Iterator[tuple[int, SampleBatch]]:
-    for kept in read_kept(folder):
-        if isinstance(kept.input, SampleBatch):
-            yield kept.position, kept.input
+    """Yield what is kept. Where retention left a hole, go on behind it."""
+    last = 0
+    for start in segment_starts(folder):
+        if start <= last:
+            continue
+        try:
+            for kept in read_kept(folder, after=start - 1):
+                last = kept.position
+                if isinstance(kept.input, SampleBatch):
+                    yield kept.position, kept.input
+        except LogCorrupt:
+            raise
+        except LogError:
+            continue  # the hole
 
 
 def _columns(cell: str, position: int, batch: SampleBatch) -> pl.DataFrame:
@@ -109,5 +135,6 @@ def _columns(cell: str, position: int, batch: SampleBatch) -> pl.DataFrame:
 
 
 def _empty() -> pl.DataFrame:
-    schema = {"cell": pl.String, "position": pl.Int64, "tag": pl.UInt32, "source_at": pl.Int64}
-    return pl.DataFrame(schema={**schema, "server_at": pl.Int64, "value": pl.Float64, "status": pl.UInt32})
+    schema = {"cell": pl.String, "position": pl.Int64, "tag": pl.UInt32, "name": pl.String, "unit": pl.String}
+    times = {"source_at": pl.Int64, "server_at": pl.Int64}
+    return pl.DataFrame(schema={**schema, **times, "value": pl.Float64, "status": pl.UInt32})

@@ -99,15 +99,15 @@ class OperatorSocket:
         try:
             request = msgspec.json.decode(line, type=Request)
             if request.kind == "status":
-                return {
-                    "ok": True,
-                    "cells": self._views(),
-                }
-            service = self._service(request.cell)
-            fact = self._fact(request, who, service)
+                return {"ok": True, "cells": self._views()}
+            # Off is one key: without a cell it is every cell.
+            everywhere = request.kind == "off" and not request.cell
+            services = list(self._services.values()) if everywhere else [self._service(request.cell)]
+            asked = [(service, self._fact(request, who, service)) for service in services]
         except (msgspec.DecodeError, ValueError) as error:
             return {"ok": False, "error": str(error)}
-        return await ask(service, fact)
+        answers = [await ask(service, fact) for service, fact in asked]
+        return next((answer for answer in answers if not answer["ok"]), answers[0])
 
     def _views(self) -> list[dict[str, object]]:
         off_file = self._off_file.exists()

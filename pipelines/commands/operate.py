@@ -68,12 +68,17 @@ def hold(config: Config = HERE, data: Data = None, cell: CellOption = "", reason
 
 
 def off(config: Config = HERE, data: Data = None, cell: CellOption = "", reason: Reason = "") -> None:
-    """Switch automation off: nothing is sent any more."""
+    """Switch automation off: nothing is sent any more. Without --cell every cell, even if the agent hangs."""
+    where = folders(config, data)
+    if not cell:
+        where.off_file.touch()
+        print(f"{where.off_file} is there: from now on nothing is sent")
     _ask(config, data, kind="off", cell=cell, reason=reason)
 
 
 def on(config: Config = HERE, data: Data = None, cell: CellOption = "", reason: Reason = "") -> None:
-    """Switch automation on again."""
+    """Switch automation on again, and take the off-switch file away."""
+    folders(config, data).off_file.unlink(missing_ok=True)
     _ask(config, data, kind="on", cell=cell, reason=reason)
 
 

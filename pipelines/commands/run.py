@@ -97,12 +97,19 @@ def doctor(config: Config = HERE) -> None:
 
 
 def _until_told(work: Coroutine[Any, Any, None]) -> None:
-    """Run until done, SIGINT or SIGTERM; both end it in order."""
+    """Run until done, SIGINT or SIGTERM; both end it in order, and a second one does not disturb that."""
 
     async def go() -> None:
-        task = asyncio.ensure_future(work)
+        task, told = asyncio.ensure_future(work), False
+
+        def end() -> None:
+            nonlocal told
+            if not told:
+                told = True
+                task.cancel()
+
         for name in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(name, task.cancel)
+            asyncio.get_running_loop().add_signal_handler(name, end)
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
