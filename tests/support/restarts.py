@@ -55,24 +55,25 @@ async def outages(folder: Path, count: int) -> AsyncIterator[Back]:
         try:
             (service,) = runtime.services.values()
             service.listeners.append(seen.extend)
-            up = await _within(UP_WITHIN_S, lambda: _lives(seen) and service.state.source_alive)
+            up = await _within(UP_WITHIN_S, lambda: _lives(seen) and _alive(seen))
             if up is None:
                 raise TimeoutError(f"no connection within {UP_WITHIN_S} s")
+            await asyncio.sleep(STEADY_S)
             os.kill(int(str(first["pid"])), signal.SIGKILL)
             for _ in range(count):
-                yield await _outage(folder, plant, seen, lambda: service.state.source_alive)
+                yield await _outage(folder, plant, seen)
                 if runtime.failure is not None:
                     raise runtime.failure
         finally:
             await stack.__aexit__(None, None, None)
 
 
-async def _outage(folder: Path, plant: dict[str, object], seen: list[AnyFact], alive: Callable[[], bool]) -> Back:
+async def _outage(folder: Path, plant: dict[str, object], seen: list[AnyFact]) -> Back:
     """The server is dead: see that it is noticed, start it, see the agent come back, and kill it again."""
-    noticed = await _within(BACK_WITHIN_S, lambda: not alive())
+    noticed = await _within(BACK_WITHIN_S, lambda: not _alive(seen))
     since = len(seen) if noticed is None else _last_loss(seen)
     async with cell_process(folder / "plant", **plant) as ready:  # type: ignore[arg-type]
-        back_s = await _within(BACK_WITHIN_S, alive)
+        back_s = await _within(BACK_WITHIN_S, lambda: _alive(seen))
         await asyncio.sleep(STEADY_S)
         os.kill(int(str(ready["pid"])), signal.SIGKILL)
     new = seen[since:]
@@ -86,6 +87,11 @@ async def _outage(folder: Path, plant: dict[str, object], seen: list[AnyFact], a
 
 def _lives(seen: list[AnyFact]) -> bool:
     return any(isinstance(f, facts.LineStateChanged) for f in seen)
+
+
+def _alive(seen: list[AnyFact]) -> bool:
+    """What the log says; the state is ahead of it by one append."""
+    return next((f.alive for f in reversed(seen) if isinstance(f, facts.SourceChanged)), True)
 
 
 def _last_loss(seen: list[AnyFact]) -> int:
