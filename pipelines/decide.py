@@ -31,7 +31,8 @@ LOG = logging.getLogger("jidoka.decide")
 
 INPUT = "input"
 """Name of the cell's one input among the store's positions."""
-
+COLD = "cold"
+"""Part of the identity of the request by which an agent whose detectors warm up again switches its automation off."""
 
 AGENT = "agent"
 """Source of input that the executor gives; all but it and `WATCH` is the plant."""
@@ -71,7 +72,7 @@ class Keeper(Protocol):
         """Begin the next segment."""
 
     def read(self, *, after: int) -> Iterator[Kept]:
-        """Yield what is kept behind position `after`, in order."""
+        """Yield what is kept behind position `after`, or behind the last hole in it if that is later, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class CellService:
         return self.derivation.state
 
     async def start(self, fulfiller: Fulfiller, opening: Iterable[AnyFact]) -> None:
-        """Take the cell, fold its log, catch up with the kept input, and say that we are here.
+        """Take the cell, fold its log, say that we are here, and catch up with the kept input.
 
         Args:
             fulfiller: Gets every wish, those left from before too.
@@ -127,24 +128,31 @@ class CellService:
                 "restore the folder segments/ from a backup, or begin with a new data folder"
             )
         recovered = await recover(self.derivation, self._storage, self.cell, self._kept_in_store)
+        # First who decides from here on and by what, then what follows from input that nobody concluded from yet.
+        await self._open(opening, recovered.cold)
         for kept in recovered.behind:
             await self._write(self.derivation.feed_input(kept), kept.position, start=False)
         if recovered.cold:
-            off = OperatorRequested(
-                at=self._clock.now_us(),
-                request_id=derive(self.cell, "cold", str(self.epoch)),
-                who="agent",
-                kind="off",
-                reason=recovered.cold,
-            )
-            opening = [*opening, off]
+            await self._rotate()
+        fulfiller.fulfil(tuple(outstanding(self.state, self._rules.policy).values()))
+
+    async def _open(self, opening: Iterable[AnyFact], cold: str) -> None:
+        """Append the opening facts as one."""
         said = Derived()
         for fact in opening:
             if isinstance(fact, AgentStarted):
                 fact = msgspec.structs.replace(fact, epoch=self.epoch)
             said.facts += self.derivation.feed_fact(fact).facts
-        await self._write(said, self._storage.keeper.position, start=False)
-        fulfiller.fulfil(tuple(outstanding(self.state, self._rules.policy).values()))
+        if cold:
+            off = OperatorRequested(
+                at=self._clock.now_us(),
+                request_id=derive(self.cell, COLD, str(self.epoch)),
+                who=AGENT,
+                kind="off",
+                reason=cold,
+            )
+            said.facts += self.derivation.feed_fact(off).facts
+        await self._write(said, self._kept_in_store, start=False)
 
     async def put(self, message: Input | AnyFact) -> None:
         """Hand over the next message; waits while the queue is full."""
@@ -221,13 +229,12 @@ class CellService:
 
     async def _rotate(self) -> None:
         """Begin a segment that replay can start from."""
-        data = self.derivation.snapshot()
-        sha256 = self._storage.blobs.put(data)
         position = self._storage.keeper.position
-        self._storage.keeper.sync()
-        self._storage.keeper.rotate()
+        sha256 = self._storage.blobs.put(self.derivation.snapshot())
         fact = DetectorSnapshotted(at=self._clock.now_us(), position=position, sha256=sha256)
         await self._write(self.derivation.feed_fact(fact), position, start=True)
+        # Last, since it deletes what the snapshot before this one needs.
+        self._storage.keeper.rotate()
 
     async def raise_epoch(self, reason: str) -> int:
         """Fence everything sent so far; returns the new epoch."""

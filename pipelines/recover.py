@@ -60,17 +60,21 @@ def rebuild(
     Returns:
         The kept input that is left, and why the detectors warm up again (empty: they go on where they were).
     """
-    snapshot, cold = _usable_snapshot(derivation, blobs, records)
+    snapshot, cold = usable_snapshot(derivation, blobs, records)
+    first = snapshot.position + 1 if snapshot is not None else 1
+    inputs = Lookahead(read(first - 1))
+    if inputs.position not in (first, None):
+        snapshot, cold = None, cold or f"kept input begins at {inputs.position}, not at {first}"
+    elif first == 1:
+        cold = ""  # All input from the first on: what was learnt is learnt again to the bit.
+    if cold and snapshot is None:
+        LOG.warning("%s: the detectors warm up again", cold)
     done = 0
     if snapshot is not None:
-        done = snapshot.index + 1
+        done, cold = snapshot.index + 1, ""
         for record in records[:done]:
             derivation.fold_state(record.fact)
         derivation.restore(snapshot.data)
-    first = snapshot.position if snapshot is not None else 0
-    inputs = Lookahead(read(first))
-    if inputs.position is not None and inputs.position != first + 1:
-        cold = f"kept input begins at {inputs.position}, not at {first + 1}: the detectors warm up again"
     for record in records[done:]:
         for kept in inputs.up_to(record.inputs.get("input", 0)):
             derivation.rebuild(kept)
@@ -79,7 +83,9 @@ def rebuild(
 
 
 @dataclass(frozen=True, slots=True)
-class _Snapshot:
+class Snapshot:
+    """Where detectors can go on from."""
+
     index: int
     """Of its record."""
     position: int
@@ -87,7 +93,7 @@ class _Snapshot:
     data: bytes
 
 
-def _usable_snapshot(derivation: Derivation, blobs: Blobs, records: Sequence[Recorded]) -> tuple[_Snapshot | None, str]:
+def usable_snapshot(derivation: Derivation, blobs: Blobs, records: Sequence[Recorded]) -> tuple[Snapshot | None, str]:
     """Return the newest snapshot that this code and configuration can go on from."""
     cold = ""
     for index in range(len(records) - 1, -1, -1):
@@ -99,10 +105,9 @@ def _usable_snapshot(derivation: Derivation, blobs: Blobs, records: Sequence[Rec
             data = blobs.get(fact.sha256)
             Derivation(derivation.rules).restore(data)
         except (CodecError, KeyError) as error:
-            cold = f"the detectors' snapshot at input {fact.position} cannot be used ({error})"
-            LOG.warning("%s", cold)
+            cold = cold or f"the detectors' snapshot at input {fact.position} cannot be used ({error})"
             continue
-        return _Snapshot(index, fact.position, data), cold
+        return Snapshot(index, fact.position, data), cold
     return None, cold
 
 

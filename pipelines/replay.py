@@ -20,6 +20,8 @@ from schemas.samples import Kept
 REFUSED_EVENTS = ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind", "socket.getaddrinfo",
                   "subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.fork", "os.forkpty")  # fmt: skip
 """Audit events (docs.python.org, audit events table) by which a process could reach anything."""
+PAUSE_US = 60_000_000
+"""A longer step between two inputs is a time in which no agent ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +41,25 @@ class Replayed:
     """Derived ones; external facts are fed, not compared."""
     inputs_fed: int = 0
     incidents: set[str] = field(default_factory=set)
-    from_us: int = 0
-    until_us: int = 0
+    plant_us: int = 0
+    """Agent time that the fed input spans, pauses of more than `PAUSE_US` left out."""
     divergence: Divergence | None = None
+    left_out: int = 0
+    """Derived facts that were not re-run, since their input is not kept any more."""
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """First and last log position of each stretch that was re-run; filled in by `pipelines.replaying`."""
 
     @property
     def plant_s(self) -> float:
-        """Agent time that the fed input spans."""
-        return max(0.0, (self.until_us - self.from_us) / 1e6)
+        """Agent time that the fed input spans, without pauses."""
+        return self.plant_us / 1e6
 
     def add(self, part: Replayed) -> None:
         """Take in what another stretch came to."""
         self.facts_compared += part.facts_compared
         self.inputs_fed += part.inputs_fed
         self.incidents |= part.incidents
-        self.from_us = self.from_us or part.from_us
-        self.until_us = max(self.until_us, part.until_us)
+        self.plant_us += part.plant_us
         self.divergence = part.divergence
 
 
@@ -102,7 +107,7 @@ class _Run:
         self.result = Replayed()
         self._derivation, self._inputs = derivation, inputs
         self._expected: deque[AnyFact] = deque()
-        self._last_position = 0
+        self._last_position = self._fed_at = 0
 
     def take(self, record: Recorded) -> None:
         until = record.inputs.get("input", 0)
@@ -136,8 +141,9 @@ class _Run:
     def _feed(self, kept: Kept) -> None:
         self._expected.extend(self._derivation.feed_input(kept).facts)
         self.result.inputs_fed += 1
-        self.result.from_us = self.result.from_us or kept.at_us
-        self.result.until_us = kept.at_us
+        step_us = kept.at_us - self._fed_at if self._fed_at else 0
+        self.result.plant_us += step_us if step_us <= PAUSE_US else 0
+        self._fed_at = kept.at_us
 
     def _compare(self, record: Recorded) -> None:
         replayed = self._expected.popleft() if self._expected else None

@@ -20,7 +20,7 @@ from agent.guard.question import Rulebook
 from agent.ports import Clock
 from connectors.clock import ScaledClock, SystemClock
 from connectors.eventlog.blobs import FileBlobs
-from connectors.eventlog.segments import SegmentWriter, read_kept
+from connectors.eventlog.segments import SegmentWriter, read_kept, stretches
 from connectors.eventlog.sqlite import SqliteStore
 from pipelines.advising import Advisor
 from pipelines.config import Configuration
@@ -89,8 +89,10 @@ class FolderKeeper(SegmentWriter):
     """A segment writer that can be read back, for recovery."""
 
     def read(self, *, after: int) -> Iterator[Kept]:
-        """Yield what is kept behind `after`."""
-        yield from read_kept(self.folder, after=after)
+        """Yield what is kept behind `after`, or behind the last hole if that is later."""
+        kept = stretches(self.folder)
+        begins_after = kept[-1].first - 1 if kept else 0
+        yield from read_kept(self.folder, after=max(after, begins_after))
 
 
 @dataclass(slots=True)

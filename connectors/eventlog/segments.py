@@ -213,6 +213,32 @@ def segment_starts(folder: Path) -> list[int]:
     return sorted(int(match[1]) for name in os.listdir(folder) if (match := _NAME.fullmatch(name)))
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Kept input without a hole: positions `first` to `last`."""
+
+    first: int
+    last: int
+
+
+def stretches(folder: Path) -> list[Stretch]:
+    """Return what is kept, in order: where old segments were deleted between pinned ones, there are several stretches.
+
+    Raises:
+        LogCorrupt: a frame does not verify; names file and offset.
+    """
+    starts = segment_starts(folder)
+    found: list[Stretch] = []
+    for start in starts:
+        path = _path(folder, start)
+        last = _scan(path, start, path.read_bytes(), may_be_torn=start == starts[-1]).position
+        if found and found[-1].last + 1 == start:
+            found[-1] = Stretch(found[-1].first, last)
+        else:
+            found.append(Stretch(start, last))
+    return found
+
+
 def read_kept(folder: Path, *, after: int = 0, until: int | None = None) -> Iterator[Kept]:
     """Yield kept inputs in order, also beside a running writer.
 

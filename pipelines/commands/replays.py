@@ -14,11 +14,10 @@ from rich.progress import Progress
 
 from connectors.eventlog.blobs import FileBlobs
 from connectors.eventlog.reader import open_readonly
-from connectors.eventlog.segments import read_kept
 from pipelines.commands.options import HERE, Config, Data, folders
 from pipelines.config import load
 from pipelines.replay import Replayed, refuse_sockets
-from pipelines.replaying import replay_cell, sections, state_at
+from pipelines.replaying import replay_folder, sections, state_at
 from pipelines.runner import Folders
 from pipelines.screen import status_table
 from pipelines.status import view
@@ -70,18 +69,10 @@ def _replay_one(where: Folders, records: list[Recorded], cell: str, what_if: Pat
     if what_if is not None:
         other = load(what_if)
         rules = next((other.rules_for(c) for c in other.plant.cells if c.path == cell), None)
-    blobs, began = FileBlobs(where.blobs), time.perf_counter()
-    segments = where.segments(sections(records, blobs, cell)[-1].rules.cell)
+    began = time.perf_counter()
     with Progress(transient=True) as progress:
         task = progress.add_task(cell, total=len(records))
-        result = replay_cell(
-            records,
-            lambda after: read_kept(segments, after=after),
-            blobs,
-            cell,
-            rules=rules,
-            progress=lambda _: progress.advance(task),
-        )
+        result = replay_folder(where, records, cell, rules=rules, progress=lambda _: progress.advance(task))
     print(_said(cell, result, time.perf_counter() - began))
     return result.divergence is None
 
@@ -92,6 +83,10 @@ def _said(cell: str, result: Replayed, took_s: float) -> str:
         f"{cell}: {result.facts_compared} derived facts of {len(result.incidents)} incidents compared, "
         f"{result.inputs_fed} inputs fed, {result.plant_s:.0f} s in {took_s:.2f} s ({ratio:.0f}x)"
     )
+    if result.left_out:
+        spans = ", ".join(f"{first} to {last}" for first, last in result.spans)
+        text += f"\n{result.left_out} derived facts were not re-run, since their input is not kept any more; "
+        text += f"re-run were records {spans}, each stretch from its detectors' snapshot on"
     if result.divergence is None:
         return f"{text}: the same, byte for byte"
     where = result.divergence

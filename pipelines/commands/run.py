@@ -68,8 +68,10 @@ def demo(
     data: Annotated[Path | None, typer.Option("--data", help="Data folder; a new one under ./var if left out.")] = None,
 ) -> None:
     """Show it all: a simulated cell, the agent, faults at a key press; or scripted scenes that must come out so."""
-    from pipelines.demo.play import interactive, scripted
+    from pipelines.demo.play import LETTERS, interactive, scripted
 
+    if script != "all" and not set(script) <= set(LETTERS):
+        raise typer.BadParameter(f"{script!r}: write all, or some of the letters {', '.join(LETTERS)}")
     if script:
         raise typer.Exit(scripted(script, speed=speed, seed=seed, data=data))
     interactive(speed=speed, seed=seed, data=data, headless=headless)

@@ -21,7 +21,7 @@ from pipelines.sources import attribute_docs
 from schemas import facts
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
 FACTS = [str(kind.__struct_config__.tag) for union in (facts.External, facts.Detected, facts.Concluded)
          for kind in get_args(union)]  # fmt: skip
 COMMON_WORDS = frozenset(["is"])
