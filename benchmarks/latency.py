@@ -151,9 +151,7 @@ async def _measure(runtime: Runtime, incidents_n: int, folder: Path) -> dict[str
             taken["intent"].append(intended_s - began_s)
             taken["readback"].append(readback_s - intended_s)
             present_pct = SPEEDS_PCT[number % 2]
-            cleared = facts.AnomalyCleared(
-                at=runtime.clock.now_us(), episode_id=f"benchmark-{number}", reason="normal"
-            )
+            cleared = facts.AnomalyCleared(at=runtime.clock.now_us(), episode_id=f"benchmark-{number}", reason="normal")
             await service.put(cleared)
             await noted.next(facts.IncidentClosed, before[facts.IncidentClosed])
             taken["fdatasync"].append(_synced_s(handle, number))
