@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOAK ?=
 DATA ?=
 
-.PHONY: install demo test check soak bench acceptance docs clean
+.PHONY: install demo test check soak bench acceptance clean
 
 install: .venv/.installed
 

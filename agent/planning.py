@@ -135,7 +135,7 @@ def on_effect_absent(turn: Turn, fact: facts.EffectAbsent, progress: CommandProg
 def escalate(turn: Turn, incident_id: str, reason: str) -> None:
     """Say once per incident that a person must act."""
     incident = turn.state.incidents.get(incident_id)
-    if incident is not None and incident.escalated:
+    if incident is not None and incident.escalation:
         return
     turn.conclude(facts.IncidentEscalated(at=turn.at, incident_id=incident_id, reason=reason))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,10 +37,14 @@ async def export(folders: Folders, out: Path) -> Exported:
     if out.exists():
         raise LogError(f"{out} exists: name a folder that does not, nothing is overwritten")
     building = out.with_name(out.name + ".part")
+    shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    facts = await _facts(folders, building / "facts.jsonl")
-    samples = _samples(folders, building / "samples.parquet")
-    os.replace(building, out)
+    try:
+        facts = await _facts(folders, building / "facts.jsonl")
+        samples = _samples(folders, building / "samples.parquet")
+        os.replace(building, out)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
     return Exported(facts, samples)
 
 

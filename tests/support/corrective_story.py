@@ -289,7 +289,7 @@ def _over(world: World, simulation: Simulation) -> bool:
     state = simulation.service.state
     if not world.broken or not state.incident_of or state.commands or state.notifications:
         return False
-    return not state.incidents if world.kind == "effective" else any(i.escalated for i in state.incidents.values())
+    return not state.incidents if world.kind == "effective" else any(i.escalation for i in state.incidents.values())
 
 
 def points_of(kind: Kind, folder: Path | None = None) -> tuple[list[str], int]:

@@ -102,7 +102,7 @@ async def _until_over(service: CellService) -> None:
     while True:
         state = service.state
         owed = state.commands or state.notifications or state.plans
-        if state.incident_of and not owed and all(i.escalated for i in state.incidents.values()):
+        if state.incident_of and not owed and all(i.escalation for i in state.incidents.values()):
             return
         await asyncio.sleep(LOOK_S)
 
