@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from connectors.eventlog.reader import open_readonly
-from connectors.eventlog.segments import read_kept
+from connectors.eventlog.segments import read_kept, stretches
 from pipelines.runner import Folders
 from schemas.errors import LogError
 from schemas.records import Recorded
@@ -37,9 +38,13 @@ async def export(folders: Folders, out: Path) -> Exported:
         raise LogError(f"{out} exists: name a folder that does not, nothing is overwritten")
     building = out.with_name(out.name + ".part")
     building.mkdir(parents=True)
-    facts = await _facts(folders, building / "facts.jsonl")
-    samples = _samples(folders, building / "samples.parquet")
-    os.replace(building, out)
+    try:
+        facts = await _facts(folders, building / "facts.jsonl")
+        samples = _samples(folders, building / "samples.parquet")
+        os.replace(building, out)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
     return Exported(facts, samples)
 
 
@@ -86,9 +91,10 @@ def _frame(folder: Path) -> pl.DataFrame:
 
 
 def _batches(folder: Path) -> Iterator[tuple[int, SampleBatch]]:
-    for kept in read_kept(folder):
-        if isinstance(kept.input, SampleBatch):
-            yield kept.position, kept.input
+    for stretch in stretches(folder):
+        for kept in read_kept(folder, after=stretch.first - 1, until=stretch.last):
+            if isinstance(kept.input, SampleBatch):
+                yield kept.position, kept.input
 
 
 def _columns(cell: str, position: int, batch: SampleBatch) -> pl.DataFrame:
