@@ -234,7 +234,8 @@ def test_second_writer_is_refused_and_the_first_goes_on(bench):
 
 def test_garbage_on_the_operator_socket_is_answered_and_the_agent_goes_on(bench):
     garbage = [
-        b"hello\n", b"\n", b"{}\n", b"[1, 2]\n", b"\xff\xfe\n", b'{"kind": "explode"}\n', b'{"kind": "status", "x": 1}\n',
+        b"hello\n", b"\n", b"{}\n", b"[1, 2]\n", b"\xff\xfe\n", b'{"kind": "explode"}\n',
+        b'{"kind": "status", "x": 1}\n',
         b'{"kind": "approve", "target": 5}\n', b'{"kind": "request", "target": "hold_cell", "args": {"a": "b"}}\n',
     ]  # fmt: skip
     with socket.socket(socket.AF_UNIX) as client:

@@ -61,6 +61,8 @@ def run_on(data: Path, tmp_path: Path):
 def test_edited_record_is_named_by_verify_and_the_agent_does_not_start(damaged, tmp_path):
     database = sqlite3.connect(damaged / "log" / "log.sqlite")
     with database:
+        for (trigger,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            database.execute(f"DROP TRIGGER {trigger}")
         (found,) = database.execute("SELECT data FROM events WHERE position = 9").fetchone()
         database.execute("UPDATE events SET data = ? WHERE position = 9", (bytes(found).replace(b"act", b"atc"),))
     database.close()
@@ -120,8 +122,9 @@ def test_damaged_configuration_blob_is_named(damaged, how):
 @pytest.mark.parametrize("name", ["log.head", "log.pub", "log.key"])
 def test_missing_key_or_head_is_named(damaged, tmp_path, name):
     (damaged / "log" / name).unlink()
-    said = run_on(damaged, tmp_path)
-    assert (said.status, name in said.one_line_error) == (1, True)
+    if name != "log.pub":  # which only readers need
+        said = run_on(damaged, tmp_path)
+        assert (said.status, name in said.one_line_error) == (1, True)
     verified = jidoka("log", "verify", "--data", damaged)
     assert "Traceback" not in verified.err
     assert verified.status == (0 if name == "log.key" else 1), verified
@@ -170,7 +173,7 @@ def test_full_disk_halts_the_agent_by_name_and_with_room_it_goes_on_and_replays(
         assert "free or mend the disk, then start again" in said
         assert jidoka("log", "verify", "--config", bench.config).status == 0
         again = jidoka_process("run", "--config", bench.config, within_s=60.0)
-        assert (again.status, str(small_disk) in again.one_line_error) == (1, True)
+        assert (again.status, str(small_disk) in again.one_line_error) == (1, True), again
         filler.unlink()
         before = bench.last
         bench.start()
