@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOAK ?=
 DATA ?=
 
-.PHONY: install demo test check soak bench acceptance docs clean
+.PHONY: install demo test check soak bench acceptance clean
 
 install: .venv/.installed
 
@@ -26,7 +26,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pipelines.jsonschema --check
+	$(BIN)/python -m pytest -q tests/architecture
 
 soak: install
 	$(BIN)/python -m pipelines.soak --out soak/results.json $(SOAK)

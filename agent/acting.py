@@ -49,6 +49,10 @@ def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, progress: CommandProgress
         turn.conclude(
             facts.CommandIntended(at=turn.at, command=progress.command, command_sha256=progress.sha256, attempt=attempt)
         )
+    elif not judged.retry and progress.attempt:
+        _fail(
+            turn, progress, f"the robot never saw it, and it may not be sent any more: {fact.failure or _why(judged)}"
+        )
     elif not judged.retry:
         planning.end_step(turn, plan.plan_id, fact.failure or _why(judged), done=False)
 

@@ -8,10 +8,10 @@ from typing import Literal, TypeVar, assert_never
 
 from agent.incident import Ask, CommandProgress, Episode, Incident, PlanProgress, Sent
 from agent.notices import Notice, notice_of
+from agent.progress import CommandFact, moved, subject
 from agent.wakes import read_wake
 from schemas import facts
 from schemas.facts import AnyFact, OperatorRequested
-from schemas.outcomes import Answered, NotSent, Unknown
 
 EPISODES_REMEMBERED = 4096
 """Closed episodes whose incident is remembered, so that a late duplicate opens nothing."""
@@ -38,6 +38,8 @@ class CellState:
     packml_state: str = "UNDEFINED"
     known: Mapping[str, float] = field(default_factory=_empty)
     """Latest known value by tag: set-points of evidence, everything of snapshots and read-backs."""
+    known_at: Mapping[str, int] = field(default_factory=_empty)
+    """When each was so. Rows close late: evidence may be older than what was read back since."""
     episodes: Mapping[str, Episode] = field(default_factory=_empty)
     """Open ones."""
     incident_of: Mapping[str, str] = field(default_factory=_empty)
@@ -132,6 +134,12 @@ def _without(values: Mapping[str, V], key: str) -> Mapping[str, V]:
     return {k: v for k, v in values.items() if k != key}
 
 
+def _knowing(state: CellState, values: Mapping[str, float], at: int) -> CellState:
+    """Return the state with what was so at `at`; what is known of a later time stays."""
+    newer = {tag: value for tag, value in values.items() if at >= state.known_at.get(tag, 0)}
+    return replace(state, known={**state.known, **newer}, known_at={**state.known_at, **dict.fromkeys(newer, at)})
+
+
 def _restarted(state: CellState, at: int) -> CellState:
     """A command whose frame may have left is asked for, never sent again."""
     commands = {
@@ -150,9 +158,9 @@ def _episode(state: CellState, fact: facts.AnomalyDetected | facts.AnomalyUpdate
             if fact.episode_id in state.incident_of:
                 return state
             state = replace(state, episodes={**state.episodes, fact.episode_id: Episode(fact)})
-            return replace(state, known={**state.known, **fact.evidence.setpoints})
+            return _knowing(state, fact.evidence.setpoints, fact.evidence.row_at)
         case facts.AnomalyUpdated():
-            state = replace(state, known={**state.known, **fact.evidence.setpoints})
+            state = _knowing(state, fact.evidence.setpoints, fact.evidence.row_at)
             if incident is not None:
                 incident = replace(incident, evidence=fact.evidence)
         case facts.AnomalyCleared():
@@ -175,7 +183,7 @@ def _incident(
     if isinstance(fact, facts.IncidentEscalated):
         if known is None:
             return state
-        escalated = replace(known, escalated=True, quiet_since=fact.at)
+        escalated = replace(known, escalation=fact.reason, quiet_since=fact.at)
         return replace(state, incidents={**state.incidents, known.incident_id: escalated})
     episode = state.episodes.get(fact.episode_id)
     if episode is None:
@@ -302,121 +310,25 @@ def _woken(state: CellState, fact: facts.TimeReached) -> CellState:
     return replace(state, commands={**state.commands, wake.subject: woken})
 
 
-CommandFact = (
-    facts.GuardJudged | facts.ApprovalRequested | facts.ApprovalGranted | facts.SnapshotTaken | facts.CommandIntended
-    | facts.CommandAnswered | facts.ReadbackTaken | facts.CommandCompleted | facts.CommandFailed
-    | facts.CommandUnresolved | facts.TagsRebaselined | facts.EffectVerified | facts.EffectAbsent
-)  # fmt: skip
-
-
 def _command(state: CellState, fact: CommandFact) -> CellState:
     if isinstance(fact, facts.SnapshotTaken | facts.ReadbackTaken):
         seen = {tag: r.value for tag, r in fact.readings.items() if r.good and r.value is not None}
-        state = replace(state, known={**state.known, **seen})
+        state = _knowing(state, seen, fact.read_at if isinstance(fact, facts.SnapshotTaken) else fact.at)
     if isinstance(fact, facts.SnapshotTaken):
         return state
     if isinstance(fact, facts.TagsRebaselined):
         state = replace(state, rebaselines=_without(state.rebaselines, fact.cause_id))
-    command_id = _subject(fact)
+    command_id = subject(fact)
     progress = state.commands.get(command_id)
     if progress is None:
         return state
     if isinstance(fact, facts.CommandIntended):
         state = _remember(state, fact)
-    moved = _moved(progress, fact)
+    after = moved(progress, fact)
     owed = any(command_id in plan.commands for plan in state.plans.values())
-    if not owed and not moved.moves and moved.phase != "unresolved":
+    if not owed and not after.moves and after.phase != "unresolved":
         return replace(state, commands=_without(state.commands, command_id))
-    return replace(state, commands={**state.commands, command_id: moved})
-
-
-def _subject(fact: CommandFact) -> str:
-    match fact:
-        case facts.CommandIntended():
-            return fact.command.command_id
-        case facts.TagsRebaselined():
-            return fact.cause_id
-        case facts.SnapshotTaken():
-            return fact.subject_id
-        case _:
-            return fact.command_id
-
-
-def _moved(progress: CommandProgress, fact: CommandFact) -> CommandProgress:
-    """Return the command's progress after a fact about it."""
-    match fact:
-        case facts.GuardJudged():
-            return _judged(progress, fact)
-        case facts.ApprovalRequested():
-            return replace(progress, approvals_needed=fact.approvals, decide_by_at=fact.decide_by_at)
-        case facts.ApprovalGranted():
-            progress = replace(progress, approvers=(*progress.approvers, fact.who))
-            if len(progress.approvers) < progress.approvals_needed:
-                return progress
-            return replace(progress, phase="awaiting_snapshot", since_at=fact.at, round=progress.round + 1)
-        case facts.CommandIntended():
-            return replace(progress, phase="intended", since_at=fact.at, attempt=fact.attempt)
-        case facts.CommandAnswered():
-            return _answered(progress, fact)
-        case facts.CommandCompleted():
-            phase: Literal["verifying", "ended"] = "verifying" if fact.verify else "ended"
-            return replace(
-                progress,
-                phase=phase,
-                since_at=fact.at,
-                result="completed",
-                moves=fact.moves,
-                settle_s=fact.settle_s,
-            )
-        case facts.CommandFailed():
-            return replace(progress, phase="ended", since_at=fact.at, result="failed")
-        case facts.CommandUnresolved():
-            return replace(progress, phase="unresolved", since_at=fact.at)
-        case facts.TagsRebaselined():
-            return replace(progress, moves=())
-        case facts.EffectVerified() if progress.phase == "verifying":
-            return replace(progress, phase="ended", since_at=fact.at, result="effective")
-        case facts.EffectAbsent() if progress.phase == "verifying":
-            return replace(progress, phase="ended", since_at=fact.at, result="absent")
-        case facts.SnapshotTaken() | facts.ReadbackTaken() | facts.EffectVerified() | facts.EffectAbsent():
-            return progress
-    assert_never(fact)
-
-
-def _judged(progress: CommandProgress, fact: facts.GuardJudged) -> CommandProgress:
-    match fact.decision, fact.stage:
-        case "permitted", "proposal":
-            return replace(progress, phase="awaiting_snapshot", since_at=fact.at, round=progress.round + 1)
-        case "needs_approval", "proposal":
-            return replace(progress, phase="awaiting_approval", since_at=fact.at)
-        case "refused", _ if fact.retry:
-            return replace(progress, phase="waiting", since_at=fact.at, retries=progress.retries + 1)
-        case "refused", _:
-            return replace(progress, phase="ended", since_at=fact.at, result="failed")
-        case _:
-            return progress
-
-
-def _answered(progress: CommandProgress, fact: facts.CommandAnswered) -> CommandProgress:
-    if not progress.awaits(fact.by):
-        return progress
-    match fact.outcome:
-        case Answered(state="done"):
-            return replace(progress, phase="reading_back", since_at=fact.at)
-        case Answered(state="running"):
-            return replace(progress, phase="query_pause", since_at=fact.at)
-        case Answered(state="never_seen") if fact.by == "query":
-            # The query raised the fence: what was sent before can no longer be accepted.
-            return replace(progress, phase="awaiting_snapshot", since_at=fact.at, round=progress.round + 1)
-        case Unknown() | NotSent() if fact.by == "query":
-            # A query that did not leave says nothing about the send before it.
-            return replace(progress, phase="query_pause", since_at=fact.at)
-        case Unknown() | Answered(state="never_seen"):
-            # "Never seen" in answer to a send is no fence: the frame may still be on its way.
-            return replace(progress, phase="querying", since_at=fact.at, round=progress.round + 1)
-        case Answered() | NotSent():
-            return progress  # rejected, forgotten, not sent: the step says what that means
-    assert_never(fact.outcome)
+    return replace(state, commands={**state.commands, command_id: after})
 
 
 def _remember(state: CellState, fact: facts.CommandIntended) -> CellState:

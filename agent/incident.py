@@ -41,7 +41,8 @@ class Incident:
     proposals: int = 0
     """How often the proposal tier was asked."""
     effective: bool = False
-    escalated: bool = False
+    escalation: str = ""
+    """Why a person must act; empty while the agent is at it."""
     quiet_since: int = 0
     """When the last thing about it happened that delays closing."""
 

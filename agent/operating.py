@@ -109,7 +109,7 @@ def _drop_plans(turn: Turn, reason: str) -> None:
     for plan in list(turn.state.plans.values()):
         phase = turn.state.commands[plan.commands[plan.step]].phase
         if phase in ("proposed", "awaiting_approval", "awaiting_snapshot", "waiting"):
-            turn.conclude(facts.PlanDropped(at=turn.at, plan_id=plan.plan_id, reason=reason))
+            planning.drop(turn, plan, reason)
 
 
 def _resolve(turn: Turn, fact: OperatorRequested) -> None:

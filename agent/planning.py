@@ -84,10 +84,18 @@ def end_step(turn: Turn, plan_id: str, reason: str, *, done: bool) -> None:
     if done:
         turn.conclude(facts.PlanCompleted(at=turn.at, plan_id=plan_id))
     else:
-        turn.conclude(facts.PlanDropped(at=turn.at, plan_id=plan_id, reason=reason))
+        drop(turn, plan, reason)
     if plan.origin == "fallback":
         how = "the way back to safe is done" if done else f"the way back to safe failed: {reason}"
         escalate(turn, plan.incident_id, f"an effect stayed absent; {how}")
+
+
+def drop(turn: Turn, plan: PlanProgress, reason: str) -> None:
+    """End a plan at its present step. A command that was intended once and never seen gets its end too."""
+    progress = turn.state.commands[plan.commands[plan.step]]
+    if progress.attempt and progress.phase in ("awaiting_snapshot", "waiting"):
+        turn.conclude(facts.CommandFailed(at=turn.at, command_id=progress.command.command_id, reason=reason))
+    turn.conclude(facts.PlanDropped(at=turn.at, plan_id=plan.plan_id, reason=reason))
 
 
 def _advance(turn: Turn, plan: PlanProgress, step: int) -> None:
@@ -127,7 +135,7 @@ def on_effect_absent(turn: Turn, fact: facts.EffectAbsent, progress: CommandProg
 def escalate(turn: Turn, incident_id: str, reason: str) -> None:
     """Say once per incident that a person must act."""
     incident = turn.state.incidents.get(incident_id)
-    if incident is not None and incident.escalated:
+    if incident is not None and incident.escalation:
         return
     turn.conclude(facts.IncidentEscalated(at=turn.at, incident_id=incident_id, reason=reason))
 

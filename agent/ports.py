@@ -13,7 +13,7 @@ from schemas.records import Advance, Appended, Recorded, SignedHead, Taken
 
 
 class EventStore(Protocol):
-    """One stream of facts per cell, compare-and-append, fenced by epoch. See DESIGN 7 in docs/architecture.md."""
+    """One stream of facts per cell, compare-and-append, fenced by epoch. See docs/event-log.md."""
 
     async def append(
         self, cell: str, facts: Sequence[AnyFact], *, expected: int, advance: Advance, epoch: int

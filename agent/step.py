@@ -113,7 +113,7 @@ def _place(turn: Turn, fact: facts.AnomalyDetected) -> None:
 def _ask(turn: Turn, incident_id: str) -> None:
     """Ask what has not been asked: the reflex at once, the proposal when the reflex no longer needs the robot."""
     incident = turn.state.incidents[incident_id]
-    if incident.kind != "process" or incident.escalated or not incident.open_episodes or not turn.state.automation_on:
+    if incident.kind != "process" or incident.escalation or not incident.open_episodes or not turn.state.automation_on:
         return
     if turn.state.asks_of(incident_id):
         return
@@ -150,7 +150,7 @@ def _reflex_at_work(state: CellState, incident: Incident) -> bool:
 def _again(turn: Turn, incident_id: str) -> None:
     """An episode goes on and nobody is at it: ask once more, with fresh evidence."""
     incident = turn.state.incidents.get(incident_id)
-    if incident is None or incident.kind != "process" or incident.escalated:
+    if incident is None or incident.kind != "process" or incident.escalation:
         return
     if not incident.open_episodes or not turn.state.automation_on:
         return
@@ -232,7 +232,7 @@ def _quiet_by(turn: Turn, incident: Incident, armed_for: int) -> bool:
 
 
 def _close(turn: Turn, incident: Incident) -> None:
-    outcome = "escalated" if incident.escalated else "effective" if incident.effective else "cleared"
+    outcome = "escalated" if incident.escalation else "effective" if incident.effective else "cleared"
     turn.conclude(
         facts.IncidentClosed(
             at=turn.at,

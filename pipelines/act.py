@@ -9,12 +9,12 @@ import numpy as np
 
 from agent.guard.question import Rulebook
 from agent.ports import Clock
-from connectors.reasoners.playbook import PlaybookReasoner
 from connectors.robots import ROBOTS, ConnectedRobot
 from pipelines.config import Configuration
 from pipelines.decide import CellService
 from pipelines.executor import Executor, Machines
 from pipelines.observe import collector, notifiers
+from pipelines.reasoning import reasoners_of
 from pipelines.runner import Folders, Parts, clock_of
 from schemas.errors import ConnectionFault
 
@@ -30,7 +30,7 @@ class Acting:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._clock = clock_of(configuration.settings)
-        self._playbook = PlaybookReasoner(configuration.playbook, configuration.sha256("playbook.toml"))
+        self._reasoners = reasoners_of(configuration)
         rng = np.random.default_rng()
         settings = configuration.settings.opcua
         self._robots: dict[str, dict[str, ConnectedRobot]] = {
@@ -50,7 +50,7 @@ class Acting:
             rules,
             self._clock,
             machines,
-            {"reflex": self._playbook, "proposal": self._playbook},
+            self._reasoners,
             notifiers(self._configuration),
         )
 

@@ -10,11 +10,13 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from agent.effects import AskReasoner, Effect, Notify, WakeAt
 from agent.ports import Clock, Notifier, Reasoner
 from schemas.errors import JidokaError
 from schemas.facts import AnyFact, NotificationSent, ReasonerAnswered, ReasonerFailed, TimeReached
-from schemas.plans import Tier
+from schemas.plans import Completion, Tier
 
 LOG = logging.getLogger("jidoka.fulfil")
 
@@ -107,7 +109,7 @@ class Advisor:
             await self.deliver(failed)
             return
         await self.deliver(
-            ReasonerAnswered(at=self._clock.now_us(), request_id=request.request_id, completion=completion)
+            ReasonerAnswered(at=self._clock.now_us(), request_id=request.request_id, completion=_storable(completion))
         )
 
     async def _notify(self, effect: Notify) -> None:
@@ -127,3 +129,9 @@ class Advisor:
                     detail=detail,
                 )
             )
+
+
+def _storable(completion: Completion) -> Completion:
+    """Return the answer as UTF-8 can hold it: a lone surrogate becomes a question mark, and no plan has one."""
+    raw = completion.raw.encode("utf-8", "replace").decode("utf-8")
+    return completion if raw == completion.raw else msgspec.structs.replace(completion, raw=raw)

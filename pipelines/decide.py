@@ -41,6 +41,9 @@ AGENT = "agent"
 class Fulfiller(Protocol):
     """Makes wishes come true and brings the results back as facts."""
 
+    on_failure: Callable[[BaseException], None]
+    """Called with what a wish raised."""
+
     def fulfil(self, effects: Sequence[Effect]) -> None:
         """Start; must not block."""
 
@@ -115,6 +118,7 @@ class CellService:
             opening: Facts to begin with; `agent.started/1` gets our epoch.
         """
         self._fulfiller = fulfiller
+        fulfiller.on_failure = self.fail
         taken = await self._storage.store.take(self.cell)
         self.epoch, self._version = taken.epoch, taken.version
         self._kept_in_store = taken.positions.get(INPUT, 0)
@@ -164,6 +168,8 @@ class CellService:
         try:
             while True:
                 message = await self._queue.get()
+                if self.failed is not None:
+                    raise self.failed
                 self._processing = True
                 await self.process(message)
                 self._processing = False
@@ -172,6 +178,11 @@ class CellService:
             raise
         finally:
             self._processing = False
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the cell: something that follows from its facts could not even be tried. A restart wishes it again."""
+        LOG.error("cell %s: a wish failed: %r", self.cell, error)
+        self.failed = self.failed or error
 
     async def process(self, message: Input | AnyFact) -> None:
         """Keep, derive, append, wish."""

@@ -31,6 +31,10 @@ from schemas.samples import Control, Input
 READBACK_PAUSE_S = 0.005
 """Wall time between two read-backs of a set-point that is not yet as asked."""
 QUERY_TIMEOUT_S = 2.0
+SESSION_S = 5.0
+"""Wall time for which a read is tried again while there is no connection: after a restart it is still being opened, and
+what was approved before must not be lost to that."""
+SESSION_PAUSE_S = 0.05
 
 
 class Service(Protocol):
@@ -104,12 +108,17 @@ class Executor(Advisor):
         robot = self._robot(action)
         read_at = self._clock.now_us()
         readings: Mapping[str, Reading] = {}
-        failure = "" if robot is not None else f"no robot does {name!r}"
-        if robot is not None:
+        failure, until = f"no robot does {name!r}", _now_s() + SESSION_S
+        while robot is not None:
+            read_at = self._clock.now_us()
             try:
-                readings = await robot.snapshot(snapshot_tags(self._rules.cell, action))
+                readings, failure = await robot.snapshot(snapshot_tags(self._rules.cell, action)), ""
+                break
             except ConnectionFault as error:
                 failure = str(error)
+            if _now_s() >= until:
+                break
+            await asyncio.sleep(SESSION_PAUSE_S)
         await self.deliver(
             SnapshotTaken(
                 at=self._clock.now_us(),
@@ -129,6 +138,7 @@ class Executor(Advisor):
         if off or action is None or robot is None:
             outcome = NotSent(off or "no robot for it")
         else:
+            doubtful = effect.command.command_id in self._unanswered
             self._unanswered.add(effect.command.command_id)
             outcome = await robot.execute(
                 effect.command,
@@ -137,7 +147,7 @@ class Executor(Advisor):
                 ttl_s=action.ttl_s,
                 timeout_s=action.timeout_s,
             )
-            if not isinstance(outcome, Unknown):
+            if not (doubtful or isinstance(outcome, Unknown)):
                 self._unanswered.discard(effect.command.command_id)
         await self._answered(effect.command, "send", outcome)
 
@@ -169,30 +179,33 @@ class Executor(Advisor):
         await self.deliver(fact)
 
     async def _read_back(self, effect: ReadBack) -> None:
-        """Read until every set-point is as asked or `readback_s` is up."""
+        """Read until every set-point is as asked or `readback_s` is up, counted from when anything could be read."""
         action = self._rules.catalogue.action(effect.command.action)
         robot = self._robot(action)
-        assert action is not None, "it was judged by the catalogue"
-        assert robot is not None, "it was sent to a robot"
+        if action is None or robot is None:  # the configuration is another one since it was sent
+            gone = f"{effect.command.action!r} or its robot is no longer configured"
+            await self._read(effect.command, {}, gone)
+            return
         readings: Mapping[str, Reading] = {}
-        failure, until = "", asyncio.get_running_loop().time() + self._machines.readback_s
+        failure, until = "", _now_s() + SESSION_S
         tags = [argument.tag for argument in action.args]
         while tags:
             try:
+                connected_before = bool(readings)
                 readings, failure = await robot.snapshot(tags), ""
+                until = until if connected_before else _now_s() + self._machines.readback_s
             except ConnectionFault as error:
                 failure = str(error)
-            if _as_asked(action, effect.command, readings) or asyncio.get_running_loop().time() >= until:
+            if _as_asked(action, effect.command, readings) or _now_s() >= until:
                 break
             await asyncio.sleep(READBACK_PAUSE_S)
-        await self.deliver(
-            ReadbackTaken(
-                at=self._clock.now_us(),
-                command_id=effect.command.command_id,
-                readings=dict(readings),
-                failure=failure,
-            )
+        await self._read(effect.command, readings, failure)
+
+    async def _read(self, command: Command, readings: Mapping[str, Reading], failure: str) -> None:
+        fact = ReadbackTaken(
+            at=self._clock.now_us(), command_id=command.command_id, readings=dict(readings), failure=failure
         )
+        await self.deliver(fact)
 
     async def _rebaseline(self, effect: Rebaseline) -> None:
         """Tell the detectors through the cell's one order, so that replay sees it at the same place."""
@@ -209,6 +222,11 @@ class Executor(Advisor):
                 text=effect.cause_id,
             )
         )
+
+
+def _now_s() -> float:
+    """Wall time, as the event loop counts it."""
+    return asyncio.get_running_loop().time()
 
 
 def _as_asked(action: Action, command: Command, readings: Mapping[str, Reading]) -> bool:

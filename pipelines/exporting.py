@@ -37,14 +37,14 @@ async def export(folders: Folders, out: Path) -> Exported:
     if out.exists():
         raise LogError(f"{out} exists: name a folder that does not, nothing is overwritten")
     building = out.with_name(out.name + ".part")
+    shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     try:
         facts = await _facts(folders, building / "facts.jsonl")
         samples = _samples(folders, building / "samples.parquet")
         os.replace(building, out)
-    except BaseException:
+    finally:
         shutil.rmtree(building, ignore_errors=True)
-        raise
     return Exported(facts, samples)
 
 

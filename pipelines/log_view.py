@@ -153,7 +153,7 @@ def _command(fact: AnyFact) -> str:
 def _counted(fact: facts.GuardJudged) -> str:
     passed = sum(v.result == "passed" for v in fact.verdicts)
     rest = len(fact.verdicts) - passed
-    return f"{passed} rules passed" + (f", {rest} need the snapshot" if rest else "")
+    return f"{passed} rules passed" + (f", {rest} judged before sending" if rest else "")
 
 
 def _outcome(fact: facts.CommandAnswered) -> str:

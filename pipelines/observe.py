@@ -8,10 +8,10 @@ from agent.guard.question import Rulebook
 from agent.ports import Notifier
 from connectors.notifiers.command import CommandNotifier, LogNotifier
 from connectors.opcua.subscribe import OpcUaCollector
-from connectors.reasoners.playbook import PlaybookReasoner
 from pipelines.advising import Advisor
 from pipelines.config import Configuration
 from pipelines.decide import CellService
+from pipelines.reasoning import reasoners_of
 from pipelines.runner import Parts, Source, clock_of
 from schemas.plant import Cell
 
@@ -43,10 +43,9 @@ class OpcUaCollectorFactory:
 def observe_parts(configuration: Configuration) -> Parts:
     """Return the parts of an agent that only watches and advises."""
     rng = np.random.default_rng()
-    playbook = PlaybookReasoner(configuration.playbook, configuration.sha256("playbook.toml"))
+    reasoners = reasoners_of(configuration)
 
     def advisor(service: CellService, rules: Rulebook) -> Advisor:
-        reasoners = {"reflex": playbook, "proposal": playbook}
-        return Advisor(service, clock_of(configuration.settings), reasoners, notifiers(configuration))  # type: ignore[arg-type]
+        return Advisor(service, clock_of(configuration.settings), reasoners, notifiers(configuration))
 
     return Parts(source=collector(configuration, rng), fulfiller=advisor)

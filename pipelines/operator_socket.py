@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import pwd
 import socket
@@ -51,15 +52,16 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class OperatorSocket:
     """Serves the cells of one process."""
 
-    def __init__(self, path: Path, services: Mapping[str, CellService], clock: Clock) -> None:
+    def __init__(self, path: Path, services: Mapping[str, CellService], clock: Clock, *, off_file: Path) -> None:
         """Prepare.
 
         Args:
             path: Of the socket; its folder must exist.
             services: By cell path.
             clock: Agent time for the facts.
+            off_file: The off switch that is a file, for the status.
         """
-        self._path, self._services, self._clock = path, services, clock
+        self._path, self._services, self._clock, self._off_file = path, services, clock, off_file
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -102,13 +104,17 @@ class OperatorSocket:
             if request.kind == "status":
                 return {
                     "ok": True,
-                    "cells": [view(s.state, s.derivation.rules).as_dict() for s in self._services.values()],
+                    "cells": self._views(),
                 }
             service = self._service(request.cell)
             fact = self._fact(request, who, service)
         except (msgspec.DecodeError, ValueError) as error:
             return {"ok": False, "error": str(error)}
         return await ask(service, fact)
+
+    def _views(self) -> list[dict[str, object]]:
+        off_file = self._off_file.exists()
+        return [view(s.state, s.derivation.rules, off_file=off_file).as_dict() for s in self._services.values()]
 
     def _service(self, cell: str) -> CellService:
         matching = [s for path, s in self._services.items() if not cell or cell in (path, s.derivation.rules.cell.id)]
@@ -122,6 +128,8 @@ class OperatorSocket:
             target = full_id(target, service)
             progress = service.state.commands.get(target)
             sha256 = sha256 or (progress.sha256 if progress is not None else "")
+        if not all(math.isfinite(value) for value in request.args.values()):
+            raise ValueError("every value must be a finite number")
         fact = {
             "type": "operator.requested/1",
             "at": self._clock.now_us(),

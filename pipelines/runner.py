@@ -145,7 +145,7 @@ async def running(configuration: Configuration, parts: Parts) -> AsyncIterator[R
         stack.push_async_callback(store.close)
         for cell in configuration.plant.cells:
             tasks += await _start_cell(runtime, cell, parts, stack)
-        operators = OperatorSocket(folders.socket, runtime.services, clock)
+        operators = OperatorSocket(folders.socket, runtime.services, clock, off_file=folders.off_file)
         await operators.start()
         stack.push_async_callback(operators.close)
         stack.push_async_callback(_stop, tasks)

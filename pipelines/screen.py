@@ -73,12 +73,10 @@ def _line(view: View) -> Text:
 
 def _decisions(view: View) -> Table:
     table = _plain(f"NEEDS YOU ({len(view['needs_you'])})", "bold")
-    for column in ("command", "asset"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("change", overflow="fold", min_width=16)
-    table.add_column("because", overflow="fold", min_width=16, ratio=1)
-    for column in ("approvals", "decide by"):
-        table.add_column(column, no_wrap=True)
+    # No column has a fixed part: a narrow terminal then folds the widest, and none of them vanishes.
+    table.add_column("command", no_wrap=True)
+    for column in ("asset", "change", "because", "approvals", "decide by"):
+        table.add_column(column, overflow="fold")
     for waiting in view["needs_you"]:
         table.add_row(
             waiting["command_id"][:8],
@@ -93,10 +91,9 @@ def _decisions(view: View) -> Table:
 
 def _incidents(view: View) -> Table:
     table = _plain("incidents", "dim")
-    for column in ("incident", "asset", "since"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("what is being done", overflow="fold", ratio=2)
-    table.add_column("found", overflow="fold", ratio=3)
+    table.add_column("incident", no_wrap=True)
+    for column in ("asset", "since", "what is being done", "found"):
+        table.add_column(column, overflow="fold")
     for incident in view["incidents"]:
         table.add_row(
             incident["incident_id"][:8],

@@ -14,11 +14,11 @@ from connectors.eventlog.blobs import MemoryBlobs
 from connectors.eventlog.memory import MemoryStore
 from connectors.notifiers.command import LogNotifier
 from connectors.plant.direct import DirectPlant, DirectRobot
-from connectors.reasoners.playbook import PlaybookReasoner
 from pipelines.config import Configuration
 from pipelines.decide import CellService, Storage
 from pipelines.executor import Executor, Machines
 from pipelines.opening import opening_facts
+from pipelines.reasoning import reasoners_of
 from schemas.facts import AnyFact
 from schemas.plans import Tier
 from schemas.samples import Kept
@@ -82,13 +82,12 @@ class Simulation:
             self.rules, Storage(self.store, self.blobs, self.keeper), self.clock, queue_max=10_000
         )
         robot = wrap_robot(DirectRobot(self.plant))
-        playbook = PlaybookReasoner(configuration.playbook, configuration.sha256("playbook.toml"))
         self.executor = Executor(
             self.service,
             self.rules,
             self.clock,
             Machines({r.id: robot for r in cell.robots}, off_file, configuration.settings.readback_s),
-            reasoners or {"reflex": playbook, "proposal": playbook},
+            reasoners or reasoners_of(configuration),
             [LogNotifier()],
         )
         self.facts: list[AnyFact] = []

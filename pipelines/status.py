@@ -58,14 +58,14 @@ class CellView:
         return asdict(self)
 
 
-def view(state: CellState, rules: Rulebook) -> CellView:
-    """Return what a status screen shows of a cell."""
+def view(state: CellState, rules: Rulebook, *, off_file: bool = False) -> CellView:
+    """Return what a status screen shows of a cell. Any of the three off switches counts as off."""
     waiting = [c for c in state.commands.values() if c.phase == "awaiting_approval"]
     return CellView(
         cell=state.cell,
         at=state.at,
         mode=state.mode,
-        automation_on=state.automation_on,
+        automation_on=state.automation_on and not off_file and not _disabled_at_the_plant(state, rules),
         source_alive=state.source_alive,
         packml_state=state.packml_state,
         needs_you=tuple(_decision(c, state, rules) for c in waiting),
@@ -73,6 +73,11 @@ def view(state: CellState, rules: Rulebook) -> CellView:
         incidents=tuple(_incident(incident_id, state) for incident_id in state.incidents),
         sent_last_hour=len(state.history),
     )
+
+
+def _disabled_at_the_plant(state: CellState, rules: Rulebook) -> bool:
+    """Whether the plant's own switch was off when it was last read."""
+    return state.known.get(rules.cell.enable_tag, 1.0) != 1.0
 
 
 def change_of(progress: CommandProgress, rules: Rulebook) -> str:
@@ -123,8 +128,8 @@ def _incident(incident_id: str, state: CellState) -> IncidentView:
 def _stage(incident_id: str, state: CellState) -> str:
     """Say in a few words what is being done about it."""
     incident = state.incidents[incident_id]
-    if incident.escalated:
-        return "needs a person"
+    if incident.escalation:
+        return f"needs a person: {incident.escalation}"
     commands = [state.commands[p.commands[p.step]] for p in state.plans_of(incident_id)]
     if commands:
         return ", ".join(f"{c.command.action} {c.phase.replace('_', ' ')}" for c in commands)

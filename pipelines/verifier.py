@@ -47,7 +47,10 @@ class Verifier:
         results: list[EffectVerified | EffectAbsent] = []
         for command_id in list(self._watches):
             condition = self._postcondition(command_id, state)
-            if condition is None:
+            if condition is None:  # the catalogue is another one since it was sent
+                results.append(
+                    EffectAbsent(at=at_us, command_id=command_id, reason="its action has no postcondition any more")
+                )
                 continue
             verified = self._rows(command_id, condition, rows, at_us)
             if verified is not None:

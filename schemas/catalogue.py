@@ -139,7 +139,7 @@ class Action(Strict):
     ttl_s: float = Field(default=10.0, gt=0)
     """Counted by the PLC from receipt."""
     idempotent: bool = True
-    """Whether doing it twice is as good as once. Written down only; nothing depends on it yet."""
+    """Whether it may be sent a second time once the robot said, behind the fence, that it never saw the first."""
     binding: Binding
     """How it is said to the robot."""
 

@@ -32,3 +32,25 @@ class NotSent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="not_
 
 
 Outcome = Answered | Unknown | NotSent
+
+REQUEST_REFUSED_CODES = range(10, 13)
+"""Malformed, stale epoch, other hash (docs/plc-side.md): the request is refused, whatever became of the command."""
+SERVICE_CODES_FROM = 0x10000
+"""Codes from here on are OPC UA StatusCodes: the method did not run."""
+
+
+def of_query(outcome: Outcome) -> Outcome:
+    """Return what an answer to a query says about the command that was asked for.
+
+    A query that was itself refused says nothing: the command may have been done.
+
+    >>> of_query(Answered("rejected", 40, "400 N"))
+    Answered(state='rejected', code=40, detail='400 N')
+    >>> of_query(Answered("rejected", 11, "epoch 3 is below 4"))
+    Unknown(waited_s=0.0, reason='the query was refused: code 11, epoch 3 is below 4')
+    """
+    if not isinstance(outcome, Answered) or outcome.state != "rejected":
+        return outcome
+    if outcome.code in REQUEST_REFUSED_CODES or outcome.code >= SERVICE_CODES_FROM:
+        return Unknown(0.0, f"the query was refused: code {outcome.code}, {outcome.detail}")
+    return outcome

@@ -81,6 +81,15 @@ class SegmentSettings(Strict):
     """Oldest unpinned segments beyond this are deleted."""
 
 
+class ReasonerSettings(Strict):
+    """Who is asked, by tier. Names of the table `connectors.reasoners.REASONERS`."""
+
+    reflex: str = "playbook"
+    """Asked at once; its actions should only lead towards the safe state."""
+    proposal: str = "playbook"
+    """Asked for what mends it."""
+
+
 class NotifySettings(Strict):
     """How a person is reached."""
 
@@ -111,8 +120,8 @@ class Settings(Strict):
     """Wall time without any input, not even a tick, before a source is declared silent."""
     readback_s: float = Field(default=2.0, gt=0)
     """Wall time within which set-points must read back as asked."""
-    reasoners: tuple[str, ...] = ("playbook",)
-    """Not read yet: the playbook is the only reasoner that is wired, for both tiers."""
+    reasoners: ReasonerSettings = ReasonerSettings()
+    """Who is asked."""
 
     @model_validator(mode="after")
     def _act_needs_an_actuator(self) -> Settings:

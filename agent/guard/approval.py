@@ -57,6 +57,8 @@ def idempotency(q: Question) -> Verdict:
         return refused(rule, "the command is not the one that was judged")
     if not q.attempt <= ATTEMPTS_MAX:
         return refused(rule, f"attempt {q.attempt}, allowed are {ATTEMPTS_MAX}")
+    if q.attempt > 1 and q.action is not None and not q.action.idempotent:
+        return refused(rule, f"{q.action.name} is not idempotent: it is sent once, whatever became of it")
     known = q.state.commands.get(q.command.command_id)
     if q.stage == "dispatch" and (
         known is None or known.phase != "awaiting_snapshot" or known.attempt != q.attempt - 1

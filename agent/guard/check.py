@@ -68,8 +68,17 @@ def check(question: Question) -> GuardJudged:
         decision=decision,
         approvals=needed,
         risk_class=question.risk_class(),
-        retry=question.stage == "dispatch"
-        and bool(against)
-        and all(v.rule in interactions.PASSES_BY_ITSELF for v in against),
+        retry=question.stage == "dispatch" and bool(against) and all(_passes(question, v) for v in against),
         verdicts=verdicts,
     )
+
+
+def _passes(question: Question, verdict: Verdict) -> bool:
+    """Whether it is worth judging again a little later.
+
+    The source is lost for a moment at every restart of server or agent: what was approved before must not be lost to
+    that. A way back to safe does not wait for it: a person is called at once.
+    """
+    if verdict.rule == "freshness.source":
+        return question.command.origin not in ("compensation", "fallback")
+    return verdict.rule in interactions.PASSES_BY_ITSELF

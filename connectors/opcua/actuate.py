@@ -22,7 +22,7 @@ from connectors.opcua.reading import ask, find, locate, resolve, snapshot
 from connectors.opcua.session import Link, keep_session
 from schemas.commands import Command, Reading
 from schemas.errors import ConnectionFault
-from schemas.outcomes import Answered, CommandState, NotSent, Outcome, Unknown
+from schemas.outcomes import Answered, CommandState, NotSent, Outcome, Unknown, of_query
 from schemas.plant import Cell, Robot
 from schemas.settings import OpcUaSettings
 
@@ -107,9 +107,11 @@ class OpcUaRobot:
         """Read these tags now, in one request.
 
         Raises:
-            ConnectionFault: nothing could be read.
-            KeyError: the cell has no such tag.
+            ConnectionFault: nothing could be read, or the cell has no such tag.
         """
+        unknown = set(tags) - {tag.name for tag in self._cell.tags}
+        if unknown:
+            raise ConnectionFault(f"{self._cell.path}: no tag is called {', '.join(sorted(unknown))}")
         station = self._station
         if station is None or not station.link.up:
             raise ConnectionFault(self._not_connected())
@@ -162,7 +164,7 @@ class OpcUaRobot:
             NotSent or Unknown if the question got no answer; about the command itself they say nothing.
         """
         arguments = [ua.Variant(command_id, ua.VariantType.String), ua.Variant(epoch, ua.VariantType.Int64)]
-        return await self._call("Query", arguments, timeout_s)
+        return of_query(await self._call("Query", arguments, timeout_s))
 
     async def beat(self) -> None:
         """Write the next count to the agent's heartbeat node, with the node's own type and no times.

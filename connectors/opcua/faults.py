@@ -31,6 +31,8 @@ def translate(error: Exception, settings: OpcUaSettings, user: User | None) -> C
     own = Path(settings.certificates) / "own" / "certificate.der"
     if name in ("BadUserAccessDenied", "BadIdentityTokenRejected", "BadIdentityTokenInvalid"):
         remedy = f"Check {user.password_file!r} and the server's users" if user else "Give opcua.collector a user"
+        # Some servers say no to a user when it is our certificate that they do not trust.
+        remedy += f", and that the server trusts {own}"
         return AccessRefused(f"{settings.url}: the server refused {who} ({name}). {remedy}.")
     remedies = {
         "BadCertificateUntrusted": f"Trust {own} (thumbprint {_thumbprint(own)}) in the server's certificate list",

@@ -18,7 +18,7 @@ from connectors.plant.station import SECOND_US, Station
 from connectors.plant.tags import Published
 from schemas.commands import Command, Reading
 from schemas.errors import ConnectionFault
-from schemas.outcomes import Answered, NotSent, Outcome, Unknown
+from schemas.outcomes import Answered, NotSent, Outcome, Unknown, of_query
 from schemas.plant import Cell
 from schemas.samples import Gap, Input, LineEvent, SampleBatch, Tick
 
@@ -76,6 +76,17 @@ class DirectPlant:
         now_us = self.clock.now_us()
         self._lost_at = now_us if self._lost_at is None else self._lost_at
         self._lost_until = max(self._lost_until, now_us + round(seconds * SECOND_US))
+
+    def resubscribe(self, epoch: int) -> None:
+        """Begin as a collector that was just started: what it had not yet drawn is gone, and every node is told anew.
+
+        Args:
+            epoch: Of the source from now on.
+        """
+        self._epoch, self._seq = epoch, 0
+        self._told.clear()
+        self._told_state = None
+        self._untold = [shown for shown in self.station.publisher.image.values() if shown.source_at > 0]
 
     def restart(self) -> None:
         """Restart the PLC: the plant stands and nobody is connected for `RESTART_S`."""
@@ -261,7 +272,7 @@ class DirectRobot:
         """Ask what became of a command."""
         if not self._plant.connected:
             return Unknown(0.0, "connection lost")
-        return _answered(self._plant.station.plc.query(command_id, epoch))
+        return of_query(_answered(self._plant.station.plc.query(command_id, epoch)))
 
     def _read(self, name: str) -> Reading:
         tag = self._plant.config.tag(name)

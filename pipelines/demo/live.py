@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
+import logging
 import os
 import sys
 import termios
@@ -94,7 +95,9 @@ def learnt(seen: Sequence[AnyFact]) -> bool:
 async def watch(folder: Path, *, speed: float, seed: int, lines: bool) -> None:
     """Start everything and show it until the user ends it."""
     print(f"starting in {folder} ... (the first start makes keys and certificates)", flush=True)
-    async with setting(folder, speed=speed, seed=seed) as demo:
+    if not lines:
+        _log_to(folder / "demo.log")
+    async with setting(folder, speed=speed, seed=seed, quiet=not lines) as demo:
         stage = LiveStage(demo.runtime, demo.plant, demo.simulation, speed, who=getpass.getuser())
         failing = asyncio.create_task(until_failure(demo.runtime))
         showing = asyncio.create_task(_lines(demo, stage) if lines else _screen(demo, stage))
@@ -104,6 +107,12 @@ async def watch(folder: Path, *, speed: float, seed: int, lines: bool) -> None:
         await asyncio.gather(failing, showing, return_exceptions=True)
         for task in done:
             task.result()
+
+
+def _log_to(path: Path) -> None:
+    """Send what the process logs into a file: the screen is for the picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=path, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True)
 
 
 def _hints(demo: Setting) -> list[str]:
@@ -158,7 +167,8 @@ async def _pressed(stage: LiveStage, ask: Ask, title: str, act: Act) -> str:
 
 
 def _picture(demo: Setting, stage: LiveStage, said: str) -> Group:
-    cells = [view(s.state, s.derivation.rules).as_dict() for s in demo.runtime.services.values()]
+    off_file = demo.runtime.folders.off_file.exists()
+    cells = [view(s.state, s.derivation.rules, off_file=off_file).as_dict() for s in demo.runtime.services.values()]
     recent = [f for f in stage.facts if type_name(f) not in QUIET_TYPES][-LINES_SHOWN:]
     keys = [Text(f"[{key}] {title}", "bold") for key, title in [*((k, t) for k, (t, _) in KEYS.items()), ("q", "end")]]
     now = f"plant time {clock_text(demo.runtime.clock.now_us())[:19]} UTC, {demo.speed:g} times as fast as the clock"

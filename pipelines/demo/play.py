@@ -43,6 +43,7 @@ def scripted(letters: str, *, speed: float, seed: int, data: Path | None) -> int
     """Play scenes one after another, each with a fresh cell and agent; returns the exit status."""
     wanted = set(LETTERS if letters == "all" else letters)
     folder = fresh_folder(data)
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"data folder {folder}", flush=True)
     played = [_play(s, folder / f"scene-{s.letter}", speed, seed) for s in SCENES if s.letter in wanted]
     healthy = _healthy() if "i" in wanted else []

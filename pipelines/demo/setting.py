@@ -41,15 +41,15 @@ class Setting:
 
 
 @asynccontextmanager
-async def setting(folder: Path, *, speed: float, seed: int) -> AsyncIterator[Setting]:
-    """Start everything in `folder`; stop it at the end.
+async def setting(folder: Path, *, speed: float, seed: int, quiet: bool = False) -> AsyncIterator[Setting]:
+    """Start everything in `folder`; stop it at the end. `quiet`: what the cell's process says goes to `plant.log`.
 
     Raises:
         ConnectionFault: the cell's process did not come up.
     """
     folder.mkdir(parents=True, exist_ok=True)
     origin_us = SystemClock().now_us()
-    async with cell_process(folder / "plant", speed=speed, seed=seed, origin_us=origin_us) as ready:
+    async with cell_process(folder / "plant", speed=speed, seed=seed, origin_us=origin_us, quiet=quiet) as ready:
         configuration = configure(folder, ready, speed, origin_us)
         async with running(configuration, act_parts(configuration)) as runtime:
             simulation = User(name="simulation", password_file=str(folder / "plant" / "users" / "simulation.password"))
@@ -58,7 +58,7 @@ async def setting(folder: Path, *, speed: float, seed: int) -> AsyncIterator[Set
 
 @asynccontextmanager
 async def cell_process(
-    data: Path, *, speed: float, seed: int, origin_us: int, port: int = 0
+    data: Path, *, speed: float, seed: int, origin_us: int, port: int = 0, quiet: bool = False
 ) -> AsyncIterator[dict[str, object]]:
     """Run `jidoka cell` as its own process; yields its ready line.
 
@@ -66,9 +66,16 @@ async def cell_process(
         ConnectionFault: it ended or said nothing in time.
     """
     arguments = ["--data", data, "--speed", speed, "--seed", seed, "--origin-us", origin_us, "--port", port]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "connectors.plant.process", *map(str, arguments), stdout=asyncio.subprocess.PIPE
-    )
+    with contextlib.ExitStack() as files:
+        said = files.enter_context(data.with_suffix(".log").open("ab")) if quiet else None
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "connectors.plant.process",
+            *map(str, arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=said,
+        )
     assert process.stdout is not None
     try:
         line = await asyncio.wait_for(process.stdout.readline(), START_S)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -19,10 +21,11 @@ from pipelines.sources import attribute_docs
 from schemas import facts
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
 FACTS = [str(kind.__struct_config__.tag) for union in (facts.External, facts.Detected, facts.Concluded)
          for kind in get_args(union)]  # fmt: skip
-COMMON_WORDS = frozenset(["if", "not", "of", "the", "it", "that", "to", "is", "no"])
+COMMON_WORDS = frozenset(["is"])
+"""After the program's name in a sentence."""
 
 
 def page(name: str) -> str:
@@ -85,6 +88,17 @@ def test_the_glossary_holds_the_noun_of_every_fact_and_every_phase():
     assert {f"`{phase}`" for phase in get_args(Phase)} - named == set()
 
 
+def test_the_glossary_holds_the_words_of_the_field():
+    wanted = (
+        "action, alarm, anomaly, asset, bundle, cell, checkpoint, command, compensation, diagnosis, effect, epoch, "
+        "episode, escalation, evidence, fact, finding, gap, head, incident, interlock, line, PackML state, permissive, "
+        "plan, position, quality, read-back, regime, replay, row, sample, setpoint, soak, stream, tag, tick"
+    )
+    entries = re.findall(r"^\*\*(.+?)\*\*", page("docs/glossary.md"), re.MULTILINE)
+    named = {word.strip() for entry in entries for word in entry.split(",")}
+    assert {word.strip() for word in wanted.split(",")} - named == set()
+
+
 def test_no_word_of_the_glossary_has_two_entries():
     entries = re.findall(r"^\*\*(.+?)\*\*", page("docs/glossary.md"), re.MULTILINE)
     named = [word.strip() for entry in entries for word in entry.split(",")]
@@ -99,8 +113,6 @@ def test_the_safety_page_has_every_rule_of_the_guard_in_order_with_its_sentence(
 
 def rule_name(rule) -> str:
     """Return the name under which a rule's verdicts stand in the log, from its own source."""
-    import inspect
-
     source = inspect.getsource(rule)
     match = re.search(r'rule(?:, \w+)? = "([\w.]+)"|(?:passed|refused)\("([\w.]+)"', source)
     assert match is not None, rule
@@ -110,6 +122,13 @@ def rule_name(rule) -> str:
 def test_the_state_table_has_every_phase_of_a_command():
     rows = re.findall(r"^\| `(\w+)` \|", page("docs/architecture.md"), re.MULTILINE)
     assert [phase for phase in get_args(Phase) if phase not in rows] == []
+
+
+def test_every_bound_in_the_architecture_page_is_the_one_in_the_code():
+    rows = re.findall(r"^\| `([A-Z_]+)` \| ([\d.]+) \| `([\w.]+)` \|", page("docs/architecture.md"), re.MULTILINE)
+    assert len(rows) > 30
+    wrong = [row for row in rows if str(getattr(importlib.import_module(row[2]), row[0])) != row[1]]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

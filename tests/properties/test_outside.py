@@ -108,7 +108,7 @@ class Outside(Story):
             case 12:
                 self.later(how % 7)
             case 13 if self.facts:
-                self._again([f for f in self.facts if not facts.is_derived(f)], which)
+                self._again([f for f in self.facts if facts.type_name(f) not in facts.DERIVED_NAMES], which)
             case 14:
                 mode = "observe" if how % 8 == 7 else "act"
                 self.feed(started(self.at, mode, self.state.epoch + 1))
@@ -149,7 +149,7 @@ class Outside(Story):
                 shown = facts.EffectVerified(at=self.at, command_id=wish.command_id, rows=1, worst=0.0)
                 self.feed(kind if how % 3 == 0 else shown)
             case Rebaseline():
-                self.feed(facts.TagsRebaselined(at=self.at, command_id=wish.command_id, tags=wish.tags))
+                self.feed(facts.TagsRebaselined(at=self.at, cause_id=wish.cause_id, tags=wish.tags))
             case _:
                 pass
 

@@ -1,6 +1,6 @@
 """Restarts with the same, another and a broken configuration: the record goes on, and replay agrees across them.
 
-Plant and agent share one process and one virtual clock; a restart is a new agent on the store and input of the old.
+Plant and agent share one process and one virtual clock; a restart is a new agent on the store, blobs and input.
 """
 
 from __future__ import annotations

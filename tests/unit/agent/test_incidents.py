@@ -8,7 +8,7 @@ import pytest
 from agent.cell import EPISODES_REMEMBERED, HISTORY_US, REQUESTS_REMEMBERED, apply
 from agent.effects import AskReasoner, Notify, WakeAt
 from schemas import facts
-from tests.support.builders import detected
+from tests.support.builders import detected, evidence
 from tests.support.demo import demo_rules, with_policy
 from tests.support.story import Story
 
@@ -305,3 +305,11 @@ def test_the_state_of_the_line_is_followed_and_news_without_consequence_change_n
     story.feed(facts.ConfigAdopted(at=story.at, name="policy.toml", sha256="0" * 64, who="anna", reason="start"))
     story.feed(facts.SourceGap(at=story.at, source="opcua", tags=(), from_at=0, until_at=1, reason="lost"))
     assert story.state == before
+
+
+def test_evidence_that_is_older_than_a_read_back_does_not_make_its_set_point_old_again():
+    story = Story().slip()
+    assert story.state.known["motion_speed_sp_pct"] == 50.0
+    for row_at, shown in ((story.at - 1, 50.0), (story.at, 100.0)):
+        story.feed(facts.AnomalyUpdated(at=story.at, episode_id="ep1", evidence=evidence(row_at, "part_slip_mm")))
+        assert story.state.known["motion_speed_sp_pct"] == shown

@@ -81,7 +81,7 @@ def test_an_absent_effect_is_compensated_then_the_cell_is_held_then_a_person_is_
     story.later(1).done()
     story.verified()
     assert story.last(facts.IncidentEscalated).reason.endswith("the way back to safe is done")
-    assert incident(story).escalated
+    assert incident(story).escalation
     assert not incident(story).effective
     assert any(note.urgent and "needs you" in note.title for note in story.wished(Notify))
 
