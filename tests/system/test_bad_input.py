@@ -280,15 +280,13 @@ def test_two_clients_at_once_are_both_answered_and_each_request_is_one_fact(benc
     assert sorted(said) == sorted(notes)
 
 
-def test_request_told_twice_under_one_id_is_one_fact(bench):
+def test_request_told_twice_under_one_id_has_one_consequence(bench):
     after, path = bench.last, bench.data / "operator.sock"
-    wanted = {"kind": "note", "reason": "once", "request_id": "same"}
-    first, second = call(path, wanted), call(path, wanted)
-    assert first["ok"]
-    assert second["ok"] or second["error"]
-    effects = [r for r in bench.records("operator.requested") if r.position > after and r.fact.request_id == "same"]
-    assert len(effects) <= 2
-    assert bench.call("status").status == 0
+    off = {"kind": "off", "request_id": "the same"}
+    assert call(path, off)["ok"]
+    assert call(path, {"kind": "on"})["ok"]
+    call(path, off)  # told again, e.g. by a client that had heard no answer
+    assert [r.fact.on for r in bench.records("automation.switched") if r.position > after] == [False, True]
 
 
 def test_who_asks_is_the_user_at_the_other_end_whatever_the_line_says(bench):
