@@ -14,10 +14,10 @@ import polars as pl
 
 from connectors.eventlog.blobs import FileBlobs
 from connectors.eventlog.reader import open_readonly
-from connectors.eventlog.segments import read_kept, segment_starts
+from connectors.eventlog.segments import read_kept, stretches
 from pipelines.replaying import sections
 from pipelines.runner import Folders
-from schemas.errors import LogCorrupt, LogError
+from schemas.errors import LogError
 from schemas.plant import Cell
 from schemas.records import Recorded
 from schemas.samples import SampleBatch
@@ -106,20 +106,10 @@ def _frame(folder: Path, cell: Cell) -> pl.DataFrame:
 
 
 def _batches(folder: Path) -> Iterator[tuple[int, SampleBatch]]:
-    """Yield what is kept. Where retention left a hole, go on behind it."""
-    last = 0
-    for start in segment_starts(folder):
-        if start <= last:
-            continue
-        try:
-            for kept in read_kept(folder, after=start - 1):
-                last = kept.position
-                if isinstance(kept.input, SampleBatch):
-                    yield kept.position, kept.input
-        except LogCorrupt:
-            raise
-        except LogError:
-            continue  # the hole
+    for stretch in stretches(folder):
+        for kept in read_kept(folder, after=stretch.first - 1, until=stretch.last):
+            if isinstance(kept.input, SampleBatch):
+                yield kept.position, kept.input
 
 
 def _columns(cell: str, position: int, batch: SampleBatch) -> pl.DataFrame:

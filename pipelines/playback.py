@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from pipelines.opening import VERSION, code_sha256
 from pipelines.runner import FolderKeeper, Folders
 from schemas.facts import AgentStarted, AnomalyDetected, AnyFact, ConfigAdopted, IncidentOpened
 from schemas.playbook import Playbook
-from schemas.samples import Tick
+from schemas.samples import Input, Tick
 from schemas.settings import SegmentSettings
 
 QUEUE_MAX = 1_000
@@ -54,6 +54,7 @@ def play_back(path: Path, data: Path, *, mapped: Sniffed | None = None) -> Playe
 
 
 async def _play_back(path: Path, data: Path, known: Sniffed) -> PlayedBack:
+    messages = play(path, known.mapping, known.cell)  # Refuses the file before anything is written.
     folders, clock = Folders(data), VirtualClock()
     blobs = FileBlobs(folders.blobs)
     files = {
@@ -77,7 +78,7 @@ async def _play_back(path: Path, data: Path, known: Sniffed) -> PlayedBack:
     service.listeners.append(found.extend)
     try:
         await service.start(advisor, _opening(files, blobs))
-        inputs = await _feed(service, clock, path, known)
+        inputs = await _feed(service, clock, messages)
     finally:
         await advisor.close()
         keeper.close()
@@ -86,11 +87,11 @@ async def _play_back(path: Path, data: Path, known: Sniffed) -> PlayedBack:
     return PlayedBack(inputs, episodes, sum(isinstance(f, IncidentOpened) for f in found))
 
 
-async def _feed(service: CellService, clock: VirtualClock, path: Path, known: Sniffed) -> int:
+async def _feed(service: CellService, clock: VirtualClock, messages: Iterable[Input]) -> int:
     """Give every input of the recording; agent time is its watermark."""
     running, count = asyncio.create_task(service.run()), 0
     try:
-        for message in play(path, known.mapping, known.cell):
+        for message in messages:
             if isinstance(message, Tick):
                 clock.advance(message.complete_until)
             await service.put(message)

@@ -62,6 +62,8 @@ class HeadFile:
         Raises:
             OSError: the disk did not take it.
         """
+        self.folder = folder
+        """Where it lies, beside the database."""
         path = folder / HEAD_FILE
         if not path.exists():
             write_durably(path, _slot_bytes(head) * 2)

@@ -229,7 +229,8 @@ class LogWriter:
         self._head_dirty, self._head_synced_at_s = False, time.monotonic()
 
     def _halt(self, during: str, error: Exception) -> None:
-        self.halted = f"{during} failed: {error}: nothing more is accepted; free or mend the disk, then start again"
+        where, remedy = self._head_file.folder, "free or mend the disk, then start again"
+        self.halted = f"{where}: {during} failed: {error}: nothing more is accepted; {remedy}"
         with contextlib.suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

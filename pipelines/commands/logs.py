@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from connectors.eventlog.reader import open_readonly
 from connectors.eventlog.subjects import subjects
+from connectors.eventlog.tables import DB_FILE
 from connectors.eventlog.verify import Verification
 from connectors.eventlog.verify import verify as verify_log
 from pipelines import exporting
@@ -89,19 +90,18 @@ def _tells(record: Recorded) -> bool:
 @app.command()
 def verify(config: Config = HERE, data: Data = None) -> None:
     """Re-read every record, chain and head; name the first that was edited, deleted, reordered or cut."""
+    where = folders(config, data).log
     with Progress(transient=True) as progress:
         task = progress.add_task("verifying", total=None)
-        result = verify_log(
-            folders(config, data).log, progress=lambda done, total: progress.update(task, completed=done, total=total)
-        )
-    print(_said(result))
+        result = verify_log(where, progress=lambda done, total: progress.update(task, completed=done, total=total))
+    print(_said(result, where))
     if not result.ok:
         raise typer.Exit(1)
 
 
-def _said(result: Verification) -> str:
+def _said(result: Verification, log: Path) -> str:
     if not result.ok:
-        where = f"record {result.position}" if result.position else "the log"
+        where = f"record {result.position}" if result.position else str(log / DB_FILE)
         return f"NOT AS WRITTEN: {where}: {result.kind}: {result.detail} ({result.checked_n} records before it verify)"
     if result.head is None:
         return f"{result.checked_n} records verify; there is no signed head yet"

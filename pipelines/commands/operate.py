@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,13 +121,13 @@ def handover(config: Config = HERE, data: Data = None) -> None:
 def _values(words: list[str]) -> dict[str, float]:
     values = {}
     for word in words:
-        name, equals, value = word.partition("=")
+        name, _, value = word.partition("=")
         try:
             values[name] = float(value)
         except ValueError as error:
             raise typer.BadParameter(f"{word!r}: write argument=value, e.g. grip_force_n=40") from error
-        if not equals:
-            raise typer.BadParameter(f"{word!r}: write argument=value, e.g. grip_force_n=40")
+        if not (name and math.isfinite(values[name])):
+            raise typer.BadParameter(f"{word!r}: write argument=value with a finite number, e.g. grip_force_n=40")
     return values
 
 

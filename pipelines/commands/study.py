@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from pipelines.backtest import Backtest, backtest, find
+from pipelines.backtest import Backtest, backtest
 from pipelines.log_view import clock_text
 from pipelines.playback import play_back
 from schemas.errors import RecordingError
@@ -43,7 +43,7 @@ def run_backtest(
             console.print(f"not used: {each.error}", soft_wrap=True)
     _summary(result)
     if record is not None:
-        _record(paths, record)
+        _record([Path(each.file) for each in result.files if not each.error], record)
     if any(each.error for each in result.files) or result.interrupted:
         raise typer.Exit(1)
 
@@ -51,7 +51,7 @@ def run_backtest(
 def _record(paths: list[Path], record: Path) -> None:
     if record.exists():
         raise RecordingError(str(record), "folder", "it exists", "Name a folder that does not; nothing is overwritten")
-    for number, path in enumerate(find(paths), 1):
+    for number, path in enumerate(paths, 1):
         folder = record / f"{number:03d}-{path.name.split('.')[0]}"
         came = play_back(path, folder)
         print(f"{folder}: {came.inputs} inputs, {came.episodes} episodes, {came.incidents} incidents", flush=True)
