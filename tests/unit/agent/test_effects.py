@@ -82,6 +82,6 @@ def test_a_delivered_notification_is_wished_for_no_more():
     story = Story()
     story.anomaly()
     story.feed(
-        facts.NotificationSent(at=story.at, notification_id="anomaly:ep1", notifier="log", delivered=False, detail="x")
+        facts.NotificationSent(at=story.at, notification_id="anomaly:ep1", notifier="log", delivered=True, detail="")
     )
     assert "notify|anomaly:ep1" not in outstanding(story.state, story.rules.policy)

@@ -183,3 +183,29 @@ def test_the_time_to_decide_is_a_wake_up_that_goes_with_the_decision():
     assert [w.wake_id.split("|")[0] for w in story.outstanding(WakeAt)][-1] == "decide_by"
     story.approve()
     assert not [w for w in story.outstanding(WakeAt) if w.wake_id.startswith("decide_by")]
+
+
+def test_a_request_that_is_called_like_a_plan_in_work_leaves_that_plan_and_its_command_alone():
+    """Was: the request's id became the plan's, and the command on its way vanished from sight."""
+    story = Story()
+    story.anomaly()
+    story.answer(("set_motion_speed", {"motion_speed_pct": 50.0}))
+    story.snapshot()
+    on_its_way = story.one("intended")
+    plan_id = story.state.commands[on_its_way].command.plan_id
+    story.operator("request", plan_id, target="set_conveyor_speed", args={"conveyor_speed_pct": 60.0})
+    story.snapshot(plan_id)
+    assert story.state.commands[on_its_way].phase == "intended"
+    asked = story.last(facts.PlanProposed)
+    assert (asked.request_id, asked.plan_id == plan_id) == (plan_id, False)
+
+
+def test_the_same_request_id_at_another_time_is_another_command():
+    ids = []
+    for later_s in (0.0, 60.0):
+        story = Story()
+        story.later(later_s)
+        story.operator("hold", "r1")
+        story.snapshot("r1")
+        ids.append(story.last(facts.PlanProposed).commands[0].command_id)
+    assert ids[0] != ids[1]
