@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -179,6 +180,29 @@ def test_full_disk_halts_the_agent_by_name_and_with_room_it_goes_on_and_replays(
         bench.start()
         bench.until("agent.started", after=before)
         bench.until("source.changed", lambda f: f.alive, after=before)
+        assert bench.call("note", "room again").status == 0
+        assert bench.stop().status == 0
+        assert jidoka("log", "verify", "--config", bench.config).status == 0
+        replayed = jidoka_process("replay", "run", "--config", bench.config)
+        assert (replayed.status, "the same, byte for byte" in replayed.out) == (0, True), replayed
+    finally:
+        bench.close()
+
+
+def test_disk_that_takes_nothing_more_halts_the_agent_and_a_restart_goes_on(tmp_path):
+    """The same where no file system can be mounted: the process may not make any file longer."""
+    bench = Bench(tmp_path / "bench")
+    try:
+        bench.start()
+        bench.warm()
+        resource.prlimit(bench.agent.pid, resource.RLIMIT_FSIZE, (0, 0))
+        ended, bench.agent = bench.agent.wait(60.0), None
+        assert (ended.status, "Traceback" in ended.err) == (1, False), ended
+        assert str(bench.data) in ended.err.splitlines()[-1]
+        assert "free or mend the disk, then start again" in ended.err.splitlines()[-1]
+        before = bench.last
+        bench.start()
+        bench.until("agent.started", lambda f: f.epoch == 2, after=before)
         assert bench.call("note", "room again").status == 0
         assert bench.stop().status == 0
         assert jidoka("log", "verify", "--config", bench.config).status == 0
