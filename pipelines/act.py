@@ -20,6 +20,8 @@ from schemas.errors import ConnectionFault
 
 BEAT_S = 0.5
 """Wall time between two beats; a PLC rejects commands after a few missed ones."""
+FIRST_BEAT_S = 0.05
+"""Wall time between two attempts as long as none was heard."""
 HEALTHY_S = 5.0
 """Wall time since the last input up to which the decision pipeline counts as healthy."""
 
@@ -62,12 +64,15 @@ class Acting:
 
     async def heartbeat(self, service: CellService) -> None:
         """Beat while the decision pipeline is healthy; a PLC that misses it takes no commands."""
-        robots = self._robots[service.cell]
+        robots, heard = self._robots[service.cell], False
         while robots:
-            await asyncio.sleep(BEAT_S)
+            # The first beat of a session goes at once: a command that waited for the session would be rejected.
+            await asyncio.sleep(BEAT_S if heard else FIRST_BEAT_S)
+            heard = False
             if healthy(service, self._clock, self._configuration.settings.clock.speed):
                 with contextlib.suppress(ConnectionFault):
                     await next(iter(robots.values())).beat()
+                    heard = True
 
 
 def healthy(service: CellService, clock: Clock, speed: float) -> bool:

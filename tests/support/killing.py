@@ -149,12 +149,20 @@ def _violations(folder: Path) -> list[str]:
     acted = Counter({command_id: 1 for command_id, state in ledger if state == State.DONE})
     found += once(said, [("execute", command_id, 0, "") for command_id, _ in ledger], acted)
     present = (retained.get("grip_force_n"), retained.get("motion_speed_pct"))
-    if present != (40.0, 50.0):
-        found.append(f"the cell ended at {present}, not at 40 N and 50 %")
     closed = [f.outcome for f in said if isinstance(f, facts.IncidentClosed)]
-    if "effective" not in closed:
-        found.append(f"incidents closed as {closed}")
+    if (present != (40.0, 50.0) or "effective" not in closed) and not _explained(said, ledger):
+        found.append(f"the cell ended at {present}, not at 40 N and 50 %; incidents closed as {closed}")
     return found
+
+
+def _explained(said: Sequence[facts.AnyFact], ledger: Sequence[tuple[str, int]]) -> bool:
+    """Whether the PLC refused a command, the log says so too, and a person was called.
+
+    At twenty times the speed a busy machine may be late by seconds of plant time, and the PLC is right to refuse then.
+    """
+    refused = {command_id for command_id, state in ledger if state == State.REJECTED}
+    failed = {f.command_id for f in said if isinstance(f, facts.CommandFailed) and "rejected" in f.reason}
+    return bool(refused) and refused == failed and any(isinstance(f, facts.IncidentEscalated) for f in said)
 
 
 async def _records(folder: Path) -> list[Recorded]:

@@ -20,6 +20,7 @@ from agent.effects import Dispatch, Effect, QueryCommand
 from pipelines.decide import CellService
 from pipelines.derive import Derived
 from pipelines.executor import Executor
+from schemas.errors import LogError
 from schemas.samples import Input, Kept
 from tests.support.corrective_story import (
     KINDS,
@@ -189,5 +190,5 @@ def test_a_service_that_acts_before_its_intent_is_durable_is_caught():
 
 def test_a_service_that_uses_input_before_it_is_kept_is_caught():
     """The log says that the input was used, the kept input says that it never was: the next start stops at that."""
-    with pytest.raises(ValueError, match="'input' cannot move from"):
+    with pytest.raises(LogError, match="concluded from 50 inputs and 49 are kept"):
         _caught("effective", "after store.append(anomaly.detected", service=KeepsLast)
