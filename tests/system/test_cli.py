@@ -240,7 +240,9 @@ def test_export_holds_every_fact_and_every_sample_and_overwrites_nothing(bench, 
     assert [event["logpos"] for event in lines] == [str(n) for n in range(1, len(lines) + 1)]
     assert {"specversion", "id", "type", "data", "chain"} <= lines[0].keys()
     samples = pl.read_parquet(out / "samples.parquet")
-    assert samples.columns == ["cell", "position", "tag", "source_at", "server_at", "value", "status"]
+    columns = ["cell", "position", "tag", "name", "unit", "source_at", "server_at", "value", "status"]
+    assert samples.columns == columns
+    assert {("part_slip_mm", "mm"), ("grip_force_n", "N")} <= set(samples.select("name", "unit").iter_rows())
     assert f"{len(lines)} facts" in said.out
     assert f"{samples.height} samples" in said.out
     assert samples.height > 1000
