@@ -9,6 +9,8 @@ import numpy as np
 from pipelines.features.columns import Columns
 from pipelines.features.packed import Counts, Floats, Mask
 
+RELEARN_ROWS_MIN = 20
+"""With fewer rows the spread comes out too small too often, and healthy rows look like a shift."""
 RELEARN_DIVISOR = 2
 """A tag whose normal moved on purpose learns `warm_up_rows // 2` rows anew: half the rows, to see faults soon again."""
 
@@ -60,7 +62,7 @@ class WarmUp:
         """Learn these tags anew from rows that end after `not_before`."""
         slots = slots[self._watched[slots]]
         self.learning[slots] = True
-        self._target[slots] = max(1, self._rows // RELEARN_DIVISOR)
+        self._target[slots] = min(self._rows, max(RELEARN_ROWS_MIN, self._rows // RELEARN_DIVISOR))
         self._count[slots] = 0
         self._not_before[slots] = not_before
         self._buffer[:, slots] = 0.0

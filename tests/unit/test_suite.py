@@ -214,10 +214,10 @@ def test_rebaselined_tag_clears_is_silent_while_it_settles_and_learns_a_new_norm
     feeder.control("rebaseline", (TORQUE,), settle_s=20.0)
     assert cleared(feeder.facts) == ["rebaselined"]
     facts = []
-    for k in range(10 + 10 + 1):
+    for k in range(10 + 20 + 1):
         facts += feeder.cycles(1, torque=30.0 + (k % 7) / 10)
     assert opened(facts) == []
-    assert [(f.group, f.rows) for f in facts if isinstance(f, CalibrationAdopted)] == [("cycle", 10)]
+    assert [(f.group, f.rows) for f in facts if isinstance(f, CalibrationAdopted)] == [("cycle", 20)]
     assert opened(feeder.cycles(1, torque=45.0) + feeder.cycles(1, torque=46.0) + feeder.cycles(2, torque=47.0)) == [
         ("shift", "torque_n")
     ]
