@@ -20,12 +20,12 @@ from schemas import facts
 from schemas.records import Recorded
 from tests.support.corrective_story import once
 
-SPEED = 20.0
+SPEED = 10.0
 LIFE_S = 120.0
 """Wall time within which an agent's process must have ended."""
 EDITS: tuple[tuple[str, str, str], ...] = (
     ("plant.toml", "warm_up_rows = 60", "warm_up_rows = 20"),
-    # At this speed a restart of two seconds is forty of plant time: neither evidence nor effect may be late for it.
+    # At this speed a restart of two seconds is twenty of plant time: neither evidence nor effect may be late for it.
     ("policy.toml", "quiet_s = 30", "quiet_s = 5\nevidence_max_age_s = 1200"),
     ("catalogue.toml", "for_cycles = 10, within_s = 90", "for_cycles = 3, within_s = 1200"),
     ("catalogue.toml", "for_cycles = 3, within_s = 60", "for_cycles = 3, within_s = 1200"),
