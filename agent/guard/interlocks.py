@@ -69,8 +69,11 @@ def freshness_decision(q: Question) -> Verdict:
 
 def freshness_source(q: Question) -> Verdict:
     """The source of samples is alive: an effect that nobody could see must not be caused."""
+    lost = "the source of samples is lost"
+    if not q.state.source_alive and q.stage == "proposal":
+        return Verdict("freshness.source", "deferred", f"{lost}: judged before sending")
     if not q.state.source_alive:
-        return refused("freshness.source", "the source of samples is lost")
+        return refused("freshness.source", lost)
     return passed("freshness.source")
 
 

@@ -16,8 +16,9 @@ TOWARDS_SAFE_ORIGINS = frozenset({"compensation", "fallback"})
 """Commands of the agent's own making that lead back to the safe state; they need no approval and no budget, and nothing
 but class B."""
 
-ATTEMPTS_MAX = 2
-"""Sends of one command: the second only after the robot said, behind the fence, that it never saw the first."""
+ATTEMPTS_MAX = 3
+"""Sends of one command: each after the first only once the robot said, behind the fence, that it never saw the one
+before. Three, so that a crash between intent and send, and another one while recovering, lose no command."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def questions(draw: st.DrawFn) -> Question:
         off_file="off" in wild,
         state=state if "state" in wild else {"mode": "act"},
         approvers=tuple(people),
-        attempt=draw(st.sampled_from([1, 2, 3])) if "attempt" in wild else 1,
+        attempt=draw(st.sampled_from([1, 2, 3, 4])) if "attempt" in wild else 1,
     )
 
 
@@ -88,7 +88,7 @@ def allowed(q: Question) -> bool:
         return False
     if q.command.robot != action.robot or set(q.command.args) != {a.name for a in action.args}:
         return False
-    return all(_value_allowed(q, action, name) for name in q.command.args) and q.attempt <= 2
+    return all(_value_allowed(q, action, name) for name in q.command.args) and q.attempt <= 3
 
 
 def _enabled(q: Question, action: Action) -> bool:
@@ -121,7 +121,7 @@ def _value_allowed(q: Question, action: Action, name: str) -> bool:
     low, high = max(low, tag.range.low), min(high, tag.range.high)
     if present is None or not _sound(present) or present.value is None:
         return False
-    moved_by = min(abs(present.value - before), abs(present.value - value) if q.attempt == 2 else math.inf)
+    moved_by = min(abs(present.value - before), abs(present.value - value) if q.attempt > 1 else math.inf)
     step_max = math.inf if argument.max_step is None else argument.max_step
     return low <= value <= high and abs(value - before) <= step_max and moved_by <= argument.tolerance
 

@@ -612,8 +612,9 @@ def test_an_attempt_is_the_one_after_the_last(sent_before, attempt, refuses):
     assert (refused_by(again) == ["idempotency"]) is refuses
 
 
-def test_a_third_attempt_is_refused():
-    assert refused_by(ask(attempt=3)) == ["idempotency"]
+def test_a_fourth_attempt_is_refused():
+    assert refused_by(ask(attempt=3)) == []
+    assert refused_by(ask(attempt=4)) == ["idempotency"]
 
 
 # ---------------------------------------------------------------- what a mutated guard would get wrong

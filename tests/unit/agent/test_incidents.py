@@ -234,7 +234,10 @@ def test_a_lost_source_refuses_until_it_is_back():
     story.feed(facts.SourceChanged(at=story.at, source="opcua:cell1", alive=False))
     story.anomaly()
     story.answer(SPEED_50)
+    assert not story.of(facts.PlanDropped)
+    story.snapshot()
     assert story.refusals == ["freshness.source"]
+    assert story.last(facts.GuardJudged).retry
     story.feed(facts.SourceChanged(at=story.at, source="opcua:cell1", alive=True))
     story.feed(facts.SourceSilent(at=story.at, source="opcua:cell1", silent_s=10.0))
     assert not story.state.source_alive
