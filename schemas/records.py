@@ -70,3 +70,14 @@ class SignedHead:
     signature: bytes
     """Ed25519 over the text of the four fields above, 64 bytes."""
     public_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """A cell's detectors as they stood after an input, so that another process can go on from there."""
+
+    position: int
+    """Of the last input in it, in the cell's one order."""
+    offset: int
+    """Of the last message of the partition in it."""
+    data: bytes

@@ -1,7 +1,7 @@
 """The ordered input of a cell: sample batches, line events, gaps, ticks and controls.
 
 Everything that detectors may read is in one of these five, in one order per cell. The pure types only; bytes are made
-in `connectors.eventlog.segments` and `connectors.kafka`.
+in `connectors.eventlog.segments` and `connectors.kafka.codec`.
 """
 
 from __future__ import annotations

@@ -99,6 +99,81 @@ class NotifySettings(Strict):
     """Wall time for the program; a slower one is killed and counts as not delivered."""
 
 
+class KafkaSettings(Strict):
+    """The broker between collectors, detection and decisions."""
+
+    bootstrap: tuple[str, ...] = Field(min_length=1)
+    """Brokers to begin with, `host:port` each."""
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How the connection is secured; SASL is SCRAM-SHA-512."""
+    user: User | None = None
+    """For SASL."""
+    ca: str = ""
+    """File with the certificates that the brokers' are signed by; empty: the system's."""
+    certificate: str = ""
+    """File with our own certificate, for brokers that ask for one."""
+    key: str = ""
+    """File with its key."""
+    partitions: int = Field(default=12, ge=1, le=1000)
+    """Of every topic. Never changed once there are messages: a cell's place depends on it."""
+    replication: int = Field(default=1, ge=1, le=7)
+    """Copies of every topic; 3 in a plant."""
+    in_sync_min: int = Field(default=1, ge=1, le=7)
+    """Copies that must have a message before it counts as taken; 2 of 3 in a plant."""
+    session_s: float = Field(default=10.0, ge=6.0)
+    """Wall time without a heartbeat after which another process takes a consumer's partitions."""
+    spool_bytes_max: int = Field(default=2_000_000_000, ge=1_000_000)
+    """What a collector keeps on disk while the broker is away; beyond it samples are lost and told as a gap."""
+    snapshot_s: float = Field(default=10.0, gt=0)
+    """Agent time between two snapshots of a cell's detectors."""
+    stalled_s: float = Field(default=60.0, gt=0)
+    """Wall time with messages waiting and nothing committed after which a worker ends itself."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> KafkaSettings:
+        if self.security.startswith("SASL") != (self.user is not None):
+            raise ValueError("security SASL_… needs kafka.user, and the others have none")
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key come together")
+        if self.in_sync_min > self.replication:
+            raise ValueError("in_sync_min is more than replication: nothing could ever be written")
+        return self
+
+
+class PostgresSettings(Strict):
+    """The event store of agents that decide on more than one node."""
+
+    host: str
+    """Name or address, or the folder of a local socket."""
+    port: int = Field(default=5432, ge=1, le=65535)
+    """Where it listens."""
+    database: str = "jidoka"
+    """Its tables are made at first start."""
+    user: User | None = None
+    """Absent: the operating system's user, over a local socket."""
+    tls: Literal["disable", "require", "verify-full"] = "verify-full"
+    """As PostgreSQL's own `sslmode`."""
+    ca: str = ""
+    """File with the certificates that the server's is signed by; for `verify-full`."""
+    timeout_s: float = Field(default=5.0, gt=0)
+    """Wall time for a connection, and for one statement."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> PostgresSettings:
+        if self.tls == "verify-full" and not self.ca and not self.host.startswith("/"):
+            raise ValueError('tls "verify-full" needs ca: name the file with the authority\'s certificate')
+        return self
+
+
+class HttpSettings(Strict):
+    """Where a process tells how it is: `/metrics`, `/healthz`, `/readyz`."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=0, ge=0, le=65535)
+    """0: nothing listens."""
+
+
 class Settings(Strict):
     """The whole of `jidoka.toml`."""
 
@@ -122,6 +197,12 @@ class Settings(Strict):
     """Wall time within which set-points must read back as asked."""
     reasoners: ReasonerSettings = ReasonerSettings()
     """Who is asked."""
+    kafka: KafkaSettings | None = None
+    """Absent: one process, no broker."""
+    postgres: PostgresSettings | None = None
+    """Absent: the log is SQLite in the data folder."""
+    http: HttpSettings = HttpSettings()
+    """Where a process tells how it is."""
 
     @model_validator(mode="after")
     def _act_needs_an_actuator(self) -> Settings:

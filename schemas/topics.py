@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,11 +26,20 @@ class Topic:
 TOPICS: tuple[Topic, ...] = (
     Topic("telemetry.v1", "cell path", "SampleBatch | LineEvent | Gap | Tick | Control", 7 * DAY_MS),
     Topic("line-events.v1", "cell path", "LineEvent", 90 * DAY_MS),
-    Topic("anomalies.v1", "cell path", "AnomalyDetected | AnomalyUpdated | AnomalyCleared", 90 * DAY_MS),
+    Topic("anomalies.v1", "cell path", "Observation", 90 * DAY_MS),
     Topic("decisions.v1", "cell path", "AnyFact", -1),
     Topic("operator-requests.v1", "cell path", "OperatorRequested", 90 * DAY_MS),
     Topic("dead-letters.v1", "key of the message that was refused", "bytes as they came", 30 * DAY_MS),
 )
+
+
+def partition_of(cell: str, partitions: int) -> int:
+    """Return the partition in which all messages of a cell lie, of every topic.
+
+    >>> partition_of("jidoka/demo/assembly/line1/cell1", 12)
+    3
+    """
+    return zlib.crc32(cell.encode()) % partitions
 
 
 def topic(name: str) -> Topic:
