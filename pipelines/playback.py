@@ -24,6 +24,7 @@ from pipelines.advising import Advisor
 from pipelines.config import DECISIVE, rulebooks
 from pipelines.config_text import toml_text
 from pipelines.decide import CellService, Storage
+from pipelines.intake import KeptIntake
 from pipelines.opening import VERSION, code_sha256
 from pipelines.runner import FolderKeeper, Folders
 from schemas.facts import AgentStarted, AnomalyDetected, AnyFact, ConfigAdopted, IncidentOpened
@@ -71,7 +72,7 @@ async def _play_back(path: Path, data: Path, known: Sniffed) -> PlayedBack:
         bytes_max=segments.bytes_max,
         keep_bytes=segments.keep_bytes,
     )
-    service = CellService(rules, Storage(store, blobs, keeper), clock, queue_max=QUEUE_MAX)
+    service = CellService(rules, Storage(store, blobs), KeptIntake(keeper, blobs, clock), clock, queue_max=QUEUE_MAX)
     nothing = PlaybookReasoner(Playbook(rules=()), "")
     advisor = Advisor(service, clock, {"reflex": nothing, "proposal": nothing}, [LogNotifier()])
     found: list[AnyFact] = []

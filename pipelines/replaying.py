@@ -175,7 +175,7 @@ class _Begin:
     index: int
     """Of its first record."""
     derivation: Derivation
-    inputs: Lookahead
+    inputs: Lookahead[Kept]
 
 
 def _begin(

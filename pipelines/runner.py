@@ -26,6 +26,7 @@ from pipelines.advising import Advisor
 from pipelines.config import Configuration
 from pipelines.decide import CellService, Storage
 from pipelines.detectors.suite import WATCH
+from pipelines.intake import KeptIntake
 from pipelines.opening import opening_facts
 from pipelines.operator_socket import OperatorSocket
 from pipelines.pins import Pins
@@ -169,7 +170,11 @@ async def _start_cell(
     stack.callback(keeper.close)
     rules = configuration.rules_for(cell)
     service = CellService(
-        rules, Storage(runtime.store, blobs, keeper), clock, queue_max=configuration.settings.queue_max
+        rules,
+        Storage(runtime.store, blobs),
+        KeptIntake(keeper, blobs, clock),
+        clock,
+        queue_max=configuration.settings.queue_max,
     )
     service.listeners.append(pins.follow(lambda: keeper.position))
     fulfiller = parts.fulfiller(service, rules)
