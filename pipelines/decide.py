@@ -21,21 +21,17 @@ from agent.guard.question import Rulebook
 from agent.identity import derive
 from agent.ports import Blobs, Clock, EventStore
 from pipelines.derive import Derivation, Derived, Item
-from pipelines.detectors.suite import WATCH
 from pipelines.intake import Intake
 from pipelines.recover import Recovered
 from schemas.errors import LogCorrupt, LogError
 from schemas.facts import AgentStarted, AnyFact, CellTaken, DetectorSnapshotted, OperatorRequested
 from schemas.observations import BEGUN, Delivered
-from schemas.samples import INPUT, Input
+from schemas.samples import AGENT, INPUT, WATCH, Input
 
 LOG = logging.getLogger("jidoka.decide")
 
 COLD = "cold"
 """Part of the identity of the request by which an agent whose detectors warm up again switches its automation off."""
-
-AGENT = "agent"
-"""Source of input that the executor gives; all but it and `WATCH` is the plant."""
 
 
 class Fulfiller(Protocol):

@@ -25,14 +25,13 @@ from connectors.eventlog.sqlite import SqliteStore
 from pipelines.advising import Advisor
 from pipelines.config import Configuration
 from pipelines.decide import CellService, Storage
-from pipelines.detectors.suite import WATCH
 from pipelines.intake import KeptIntake
 from pipelines.opening import opening_facts
 from pipelines.operator_socket import OperatorSocket
 from pipelines.pins import Pins
 from schemas.facts import SourceSilent
 from schemas.plant import Cell
-from schemas.samples import Input, Kept, Tick
+from schemas.samples import WATCH, Input, Kept, Tick
 from schemas.settings import Settings
 
 LOG = logging.getLogger("jidoka.runner")

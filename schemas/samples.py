@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 INPUT = "input"
 """Among the store's positions: of the last input of the cell that was concluded from."""
 
+AGENT = "agent"
+"""Source of the input that the executor gives; all but it and `WATCH` is the plant."""
+WATCH = "watch"
+"""Source of the tick by which the runtime says that no source says anything any more."""
+
 STATUS_GOOD = 0x00000000
 STATUS_BAD = 0x80000000
 
