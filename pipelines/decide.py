@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,7 +25,7 @@ from pipelines.intake import Intake
 from pipelines.recover import Recovered
 from schemas.errors import LogCorrupt, LogError
 from schemas.facts import AgentStarted, AnyFact, CellTaken, DetectorSnapshotted, OperatorRequested
-from schemas.observations import BEGUN, Delivered
+from schemas.observations import Delivered
 from schemas.samples import AGENT, INPUT, WATCH, Input
 
 LOG = logging.getLogger("jidoka.decide")
@@ -82,6 +82,8 @@ class CellService:
         self.failed: BaseException | None = None
         self.listeners: list[Callable[[Sequence[AnyFact]], None]] = []
         """Called with the facts of each append once they are durable."""
+        self.outlet: Callable[[Input], Awaitable[None]] | None = None
+        """Where input of our own goes if detection runs elsewhere: it comes back as an observation."""
         self.last_input_us = 0
         """Agent time of the last input that was decided upon."""
         self.last_heard_us = 0
@@ -107,7 +109,7 @@ class CellService:
         self._places = {INPUT: 0} | dict(taken.positions)
         records = [record async for record in self._storage.store.read_cell(self.cell)]
         try:
-            recovered = self._intake.recover(self.derivation, records, taken.positions)
+            recovered = await self._intake.recover(self.derivation, records, taken.positions)
         except LogCorrupt:
             raise
         except LogError as error:
@@ -141,7 +143,10 @@ class CellService:
 
     async def put(self, message: Message) -> None:
         """Hand over the next message; waits while the queue is full."""
-        await self._queue.put(message)
+        if self.outlet is not None and isinstance(message, Input):
+            await self.outlet(message)
+        else:
+            await self._queue.put(message)
 
     async def run(self) -> None:
         """Process messages for ever.
@@ -185,18 +190,17 @@ class CellService:
             await self._rotate()
 
     async def _write_item(self, item: Item) -> None:
-        if isinstance(item, Delivered) and 0 < self._places.get(BEGUN, 0) < item.places[BEGUN]:
-            await self._begin_anew(item)
+        if (anew := self._intake.anew()) is not None:
+            await self._open_again(anew)
         self._places = item.places
         await self._write(self.derivation.feed(item), start=True)
 
-    async def _begin_anew(self, item: Delivered) -> None:
-        """Open once more: the detectors have lost their memory, or have another configuration."""
-        LOG.warning("%s: the detectors began anew", self.cell)
+    async def _open_again(self, anew: Recovered) -> None:
+        """Begin once more with automation off: what detection said no longer goes on from what it said before."""
+        LOG.warning("%s: %s", self.cell, anew.cold)
         async with self._writing:
             self.epoch = (await self._storage.store.take(self.cell)).epoch
-        again = msgspec.structs.replace(self._started, at=self._clock.now_us())
-        await self._open([again], Recovered(cold=f"the detectors began anew at input {item.position}", known=()))
+        await self._open([msgspec.structs.replace(self._started, at=self._clock.now_us())], anew)
 
     async def _write(self, derived: Derived, *, start: bool) -> None:
         if derived.facts:

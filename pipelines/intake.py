@@ -20,7 +20,9 @@ from schemas.samples import INPUT, Input, Kept, Tick
 class Intake(Protocol):
     """Takes what arrives for one cell, in order."""
 
-    def recover(self, derivation: Derivation, records: Sequence[Recorded], stored: Mapping[str, int]) -> Recovered:
+    async def recover(
+        self, derivation: Derivation, records: Sequence[Recorded], stored: Mapping[str, int]
+    ) -> Recovered:
         """Bring a fresh derivation to where the log ends.
 
         Args:
@@ -33,11 +35,10 @@ class Intake(Protocol):
         """
 
     def accept(self, message: Input | Delivered) -> Item | None:
-        """Keep the next message; None if it had been taken before.
+        """Keep the next message; None if it had been taken before."""
 
-        Raises:
-            LogError: what should come before it is missing.
-        """
+    def anew(self) -> Recovered | None:
+        """Return how to open once more before what was accepted last; None: it goes on from what was before it."""
 
     def sync(self) -> None:
         """Make everything accepted durable."""
@@ -79,7 +80,9 @@ class KeptIntake:
         self._keeper, self._blobs, self._clock = keeper, blobs, clock
         self._due = False
 
-    def recover(self, derivation: Derivation, records: Sequence[Recorded], stored: Mapping[str, int]) -> Recovered:
+    async def recover(
+        self, derivation: Derivation, records: Sequence[Recorded], stored: Mapping[str, int]
+    ) -> Recovered:
         """Rebuild detectors and verifier from the last snapshot and the kept input behind it."""
         until = stored.get(INPUT, 0)
         if self._keeper.position < until:
@@ -100,6 +103,9 @@ class KeptIntake:
         if isinstance(message, Tick):
             self._keeper.sync()
         return kept
+
+    def anew(self) -> None:
+        """Return None: the detectors of this process live as long as its service."""
 
     def sync(self) -> None:
         """Make everything accepted durable."""

@@ -24,9 +24,10 @@ from pipelines.advising import Advisor
 from pipelines.config import DECISIVE, rulebooks
 from pipelines.config_text import toml_text
 from pipelines.decide import CellService, Storage
+from pipelines.hosting import Folders
 from pipelines.intake import KeptIntake
 from pipelines.opening import VERSION, code_sha256
-from pipelines.runner import FolderKeeper, Folders
+from pipelines.runner import FolderKeeper
 from schemas.facts import AgentStarted, AnomalyDetected, AnyFact, ConfigAdopted, IncidentOpened
 from schemas.playbook import Playbook
 from schemas.samples import Input, Tick

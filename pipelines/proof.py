@@ -9,8 +9,8 @@ from pathlib import Path
 
 from connectors.eventlog.reader import open_readonly
 from connectors.eventlog.verify import verify
+from pipelines.hosting import Folders
 from pipelines.replaying import replay_folder
-from pipelines.runner import Folders
 from schemas.errors import JidokaError
 from schemas.records import Recorded
 

@@ -16,9 +16,9 @@ from connectors.eventlog.blobs import FileBlobs
 from connectors.eventlog.reader import open_readonly
 from pipelines.commands.options import HERE, Config, Data, folders
 from pipelines.config import load
+from pipelines.hosting import Folders
 from pipelines.replay import Replayed, refuse_sockets
 from pipelines.replaying import replay_folder, sections, state_at
-from pipelines.runner import Folders
 from pipelines.screen import status_table
 from pipelines.status import view
 from schemas.records import Recorded

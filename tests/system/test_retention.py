@@ -17,9 +17,10 @@ from connectors.eventlog.segments import read_kept, segment_starts, stretches
 from connectors.eventlog.sqlite import SqliteStore
 from connectors.plant.direct import DirectPlant
 from pipelines.exporting import export
+from pipelines.hosting import Folders
 from pipelines.pins import STILL_OPEN, Pins
 from pipelines.replaying import replay_folder
-from pipelines.runner import FolderKeeper, Folders
+from pipelines.runner import FolderKeeper
 from pipelines.simulation import Simulation
 from schemas import facts
 from schemas.errors import LogError
