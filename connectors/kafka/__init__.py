@@ -1,0 +1,1 @@
+"""Apache Kafka: settings to clients, topics, a plant's own streams, and a broker for benches and tests."""

@@ -1,0 +1,341 @@
+"""An Apache Kafka broker as a child process on the loopback: for `make kafka` and the tests. Not part of the product.
+
+Formats its storage once, starts, tells when it is ready, stops cleanly or is killed, and starts again on what it kept.
+`python -m connectors.kafka.broker` runs one in the foreground.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from connectors.kafka.jars import JARS, missing
+from connectors.kafka.properties import HOST, LOG4J, Node, Secured, server_properties
+from schemas.errors import ConnectionFault
+
+READY_WITHIN_S = 90.0
+STOP_WITHIN_S = 20.0
+FORMAT_WITHIN_S = 60.0
+LOOK_S = 0.05
+HEAP_MB = 512
+READY_WORD = "Kafka Server started"
+SCRAM_ITERATIONS_N = 8192
+PORTS = range(20_000, 32_000)
+"""Below the ports that the system gives to outgoing connections: otherwise, while a broker is away, a client that
+tries again and again may be given the broker's own port, and hold it."""
+USUAL_PORT = 9092
+
+
+class Broker:
+    """One broker. Its process is ours: nothing else stops or starts it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        node: Node,
+        quorum: Sequence[Node],
+        *,
+        options: Mapping[str, str] | None = None,
+        secured: Secured | None = None,
+        heap_mb: int = HEAP_MB,
+    ) -> None:
+        """Prepare; nothing is written or started before `start`.
+
+        Args:
+            folder: For configuration, messages and log; made if missing.
+            node: Number and ports.
+            quorum: All nodes of the cluster, this one too.
+            options: Broker settings that go over the usual ones.
+            secured: None: in clear, without users.
+            heap_mb: Bound of the Java heap.
+        """
+        self.folder, self.node, self.heap_mb = folder.resolve(), node, heap_mb
+        self._quorum, self._options, self._secured = tuple(quorum), dict(options or {}), secured
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_from = 0
+
+    @property
+    def address(self) -> str:
+        """Where clients connect, `host:port`."""
+        return f"{HOST}:{self.node.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs, paused or not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> Path:
+        """What the broker said, all its lives."""
+        return self.folder / "broker.log"
+
+    def launch(self) -> None:
+        """Start the process on what the folder holds, without waiting for it.
+
+        Raises:
+            ConnectionFault: Java or the jars are missing, or the storage could not be formatted.
+        """
+        assert not self.alive, "it runs"
+        if lacks := missing():
+            raise ConnectionFault(f"{self.address}: {lacks}.")
+        self._write_configuration()
+        if not (self._messages / "meta.properties").exists():
+            self._format()
+        self._log_from = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            # In a session of its own: Ctrl-C in the terminal is for whoever stops it in order.
+            self._process = subprocess.Popen(
+                [*self._java(), "kafka.Kafka", str(self._properties)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
+            )  # fmt: skip
+
+    def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
+        """Return when it serves clients: registered at the controller, all partitions loaded.
+
+        Raises:
+            ConnectionFault: it ended, or was not ready in time.
+        """
+        until_s = time.monotonic() + within_s
+        while READY_WORD not in (said := self._said()):
+            if not self.alive or time.monotonic() > until_s:
+                ending = "\n".join(said.splitlines()[-12:])
+                self.kill()
+                raise ConnectionFault(f"{self.address}: the broker did not start. See {self.log}:\n{ending}")
+            time.sleep(LOOK_S)
+
+    def start(self) -> None:
+        """Start, or start again on the same messages, and wait until it serves.
+
+        Raises:
+            ConnectionFault: as `launch` and `wait_ready`.
+        """
+        self.launch()
+        self.wait_ready()
+
+    def stop(self, within_s: float = STOP_WITHIN_S) -> None:
+        """End it in order; a broker that does not end in time is killed."""
+        self.terminate()
+        self.wait_ended(within_s)
+
+    def terminate(self) -> None:
+        """Ask it to end, without waiting."""
+        if self.alive:
+            self.resume()
+            os.kill(self.pid, signal.SIGTERM)
+
+    def wait_ended(self, within_s: float = STOP_WITHIN_S) -> None:
+        """Wait for its end, and kill it when the time is over."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once, as a power cut ends a process (`kill -9`)."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        """Stop its time: it keeps its connections and answers nobody."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let its time go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def _messages(self) -> Path:
+        return self.folder / "messages"
+
+    @property
+    def _properties(self) -> Path:
+        return self.folder / "server.properties"
+
+    def _said(self) -> str:
+        with self.log.open("rb") as log:
+            log.seek(self._log_from)
+            return log.read().decode(errors="replace")
+
+    def _write_configuration(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = server_properties(self.node, self._quorum, self._messages, self._options, self._secured)
+        self._properties.touch(mode=0o600)
+        self._properties.write_text(text, encoding="utf-8")
+        (self.folder / "log4j2.properties").write_text(LOG4J, encoding="utf-8")
+
+    def _java(self) -> list[str]:
+        return [
+            # The quick compiler alone: a third of the processor time of a start, and a broker mostly moves bytes.
+            "java", f"-Xmx{self.heap_mb}m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
+            "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData",
+            "-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
+            "-cp", f"{JARS}/*",
+        ]  # fmt: skip
+
+    def _format(self) -> None:
+        users = self._secured.users if self._secured else {}
+        words = [word for name, password in users.items() for word in ("--add-scram", scram(name, password))]
+        try:
+            done = subprocess.run(
+                [*self._java(), "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id(self._quorum),
+                 "--config", str(self._properties), *words],
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=FORMAT_WITHIN_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise ConnectionFault(f"{self.address}: no storage formatted within {FORMAT_WITHIN_S:g} s.") from error
+        if done.returncode != 0:
+            raise ConnectionFault(f"{self.address}: the storage could not be formatted: {done.stdout}{done.stderr}")
+
+
+class Cluster:
+    """Brokers that keep copies of each other's messages."""
+
+    def __init__(self, brokers: Sequence[Broker]) -> None:
+        self.brokers = tuple(brokers)
+
+    @property
+    def bootstrap(self) -> tuple[str, ...]:
+        """What clients begin with, `host:port` each; as `KafkaSettings.bootstrap`."""
+        return tuple(broker.address for broker in self.brokers)
+
+    def start(self) -> None:
+        """Start all; none is ready before a majority is there."""
+        for broker in self.brokers:
+            broker.launch()
+        for broker in self.brokers:
+            broker.wait_ready()
+
+    def stop(self, within_s: float = STOP_WITHIN_S) -> None:
+        """End all in order."""
+        for broker in self.brokers:
+            broker.terminate()
+        for broker in self.brokers:
+            broker.wait_ended(within_s)
+
+    def kill(self) -> None:
+        """End all at once."""
+        for broker in self.brokers:
+            broker.kill()
+
+
+@contextmanager
+def cluster(
+    folder: Path,
+    *,
+    brokers_n: int = 1,
+    options: Mapping[str, str] | None = None,
+    secured: Secured | None = None,
+    heap_mb: int = HEAP_MB,
+) -> Iterator[Cluster]:
+    """Run brokers until the block ends; then they are killed, so use `stop` where the messages matter.
+
+    Raises:
+        ConnectionFault: one of them did not start.
+    """
+    ports = free_ports(2 * brokers_n)
+    quorum = [Node(n + 1, ports[2 * n], ports[2 * n + 1]) for n in range(brokers_n)]
+    brokers = [
+        Broker(folder / f"broker{node.number}", node, quorum, options=options, secured=secured, heap_mb=heap_mb)
+        for node in quorum
+    ]
+    running = Cluster(brokers)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.kill()
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback on which nothing listens, all different."""
+    found: list[int] = []
+    with_room = random.SystemRandom().sample(PORTS, len(PORTS))
+    for port in with_room:
+        if is_free(port):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ConnectionFault(f"{HOST}: no {count} free ports between {PORTS.start} and {PORTS.stop}.")
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on this port of the loopback."""
+    with socket.socket() as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def cluster_id(quorum: Sequence[Node]) -> str:
+    """Return an identity for the cluster: the same for all of its nodes, 22 characters.
+
+    >>> len(cluster_id([Node(1, 9092, 9093)]))
+    22
+    """
+    told = ",".join(f"{n.number}@{n.controller_port}" for n in quorum)
+    return base64.urlsafe_b64encode(hashlib.sha256(told.encode()).digest()[:16]).decode().rstrip("=")
+
+
+def scram(name: str, password: str) -> str:
+    """Return a user as `StorageTool --add-scram` takes it, salted, so that no password is seen among the processes."""
+    salt = os.urandom(24)
+    salted = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, SCRAM_ITERATIONS_N)
+    words = (
+        f"name={name}",
+        f"iterations={SCRAM_ITERATIONS_N}",
+        f'salt="{base64.b64encode(salt).decode()}"',
+        f'saltedpassword="{base64.b64encode(salted).decode()}"',
+    )
+    return f"SCRAM-SHA-512=[{','.join(words)}]"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one broker in the foreground until Ctrl-C or SIGTERM; 0: it ended in order."""
+    parser = argparse.ArgumentParser(prog="make kafka", description=main.__doc__)
+    parser.add_argument("--data", type=Path, default=JARS.parent / "broker", help="messages are kept there")
+    parser.add_argument("--port", type=int, default=0, help=f"0: {USUAL_PORT}, or a free one if that is taken")
+    told = parser.parse_args(words)
+    port = told.port or (USUAL_PORT if is_free(USUAL_PORT) else free_ports(1)[0])
+    node = Node(1, port, free_ports(1)[0])
+    broker = Broker(told.data, node, [node])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        broker.start()
+        print(f"Kafka is ready on {broker.address}: jidoka up --kafka {broker.address}", flush=True)
+        while broker.alive:
+            time.sleep(LOOK_S)
+        print(f"the broker ended by itself: see {broker.log}", file=sys.stderr)
+        return 1
+    except ConnectionFault as fault:
+        print(f"make kafka: {fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        broker.stop()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
