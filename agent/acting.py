@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from agent import planning
 from agent.guard.check import check
 from agent.guard.question import ATTEMPTS_MAX, Question, Snapshot
@@ -42,7 +44,7 @@ def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, progress: CommandProgress
     snapshot = Snapshot(fact.read_at, {} if fact.failure else fact.readings, fact.off_file)
     judged = check(_question(turn, progress, plan, "dispatch", snapshot))
     if judged.decision == "refused" and judged.retry and progress.retries >= turn.rules.policy.retries_max:
-        judged = _give_up(judged)
+        judged = msgspec.structs.replace(judged, retry=False)
     turn.conclude(judged)
     if judged.decision == "permitted":
         attempt = progress.attempt + 1
@@ -55,20 +57,6 @@ def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, progress: CommandProgress
         )
     elif not judged.retry:
         planning.end_step(turn, plan.plan_id, fact.failure or _why(judged), done=False)
-
-
-def _give_up(judged: facts.GuardJudged) -> facts.GuardJudged:
-    return facts.GuardJudged(
-        at=judged.at,
-        command_id=judged.command_id,
-        command_sha256=judged.command_sha256,
-        stage=judged.stage,
-        decision="refused",
-        approvals=judged.approvals,
-        risk_class=judged.risk_class,
-        retry=False,
-        verdicts=judged.verdicts,
-    )
 
 
 def on_answer(turn: Turn, fact: facts.CommandAnswered, before: CommandProgress) -> None:
