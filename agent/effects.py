@@ -115,7 +115,7 @@ def outstanding(state: CellState, policy: Policy) -> dict[str, Effect]:
         else:
             _wake(wishes, "renotify", note.notification_id, note.again_at)
     for incident in state.incidents.values():
-        if not incident.open_episodes and not state.plans_of(incident.incident_id):
+        if state.quiet(incident):
             _wake(wishes, "quiet", incident.incident_id, incident.quiet_since + int(policy.quiet_s * 1e6))
     return wishes
 
