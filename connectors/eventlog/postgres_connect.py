@@ -11,7 +11,6 @@ import pwd
 import threading
 import time
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
@@ -52,12 +51,6 @@ _REMEDIES = (
     ("does not exist", "postgres.database, postgres.user: have them made, see docs/event-log.md"),
 )  # fmt: skip
 """What a person can do, by a part of what libpq or the server says; the server may speak another language."""
-
-
-def located(settings: PostgresSettings, data: Path) -> PostgresSettings:
-    """Return the settings with every path absolute, taken from the data folder."""
-    user = settings.user and settings.user.model_copy(update={"password_file": str(data / settings.user.password_file)})
-    return settings.model_copy(update={"user": user, "ca": str(data / settings.ca) if settings.ca else ""})
 
 
 def name_of(settings: PostgresSettings) -> str:
