@@ -21,7 +21,7 @@ from schemas.line import PackMLState
 from schemas.plant import Cell, Plant
 from schemas.playbook import Playbook
 from schemas.policy import Policy
-from schemas.settings import Settings
+from schemas.settings import PostgresSettings, Settings
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -92,7 +92,13 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         if user is not None
     }
     located = opcua.model_copy(update={"certificates": str(data / opcua.certificates), **users})
-    return settings.model_copy(update={"data": str(data), "opcua": located})
+    postgres = settings.postgres and _database(settings.postgres, data)
+    return settings.model_copy(update={"data": str(data), "opcua": located, "postgres": postgres})
+
+
+def _database(postgres: PostgresSettings, data: Path) -> PostgresSettings:
+    user = postgres.user and postgres.user.model_copy(update={"password_file": str(data / postgres.user.password_file)})
+    return postgres.model_copy(update={"user": user, "ca": str(data / postgres.ca) if postgres.ca else ""})
 
 
 def rulebooks(files: Mapping[str, bytes]) -> dict[str, Rulebook]:

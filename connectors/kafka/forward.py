@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import kafka.errors as errors  # type: ignore[import-untyped]
+import kafka.errors as errors
 from kafka import KafkaProducer
 
 from connectors.eventlog.batches import decode_columns
