@@ -19,14 +19,13 @@ from agent.guard.interlocks import snapshot_tags
 from agent.guard.question import Rulebook
 from agent.ports import Clock, Notifier, Reasoner, Robot
 from pipelines.advising import Advisor
-from pipelines.decide import AGENT
 from schemas.catalogue import Action
 from schemas.commands import Command, Reading
 from schemas.errors import ConnectionFault
 from schemas.facts import AnyFact, CommandAnswered, ReadbackTaken, SnapshotTaken
 from schemas.outcomes import NotSent, Outcome, Unknown
 from schemas.plans import Tier
-from schemas.samples import Control, Input
+from schemas.samples import AGENT, Control, Input
 
 READBACK_PAUSE_S = 0.005
 """Wall time between two read-backs of a set-point that is not yet as asked."""

@@ -11,8 +11,8 @@ from connectors.opcua.subscribe import OpcUaCollector
 from pipelines.advising import Advisor
 from pipelines.config import Configuration
 from pipelines.decide import CellService
+from pipelines.hosting import Parts, Source, clock_of
 from pipelines.reasoning import reasoners_of
-from pipelines.runner import Parts, Source, clock_of
 from schemas.plant import Cell
 
 

@@ -139,7 +139,7 @@ class Action(Strict):
     ttl_s: float = Field(default=10.0, gt=0)
     """Counted by the PLC from receipt."""
     idempotent: bool = True
-    """Whether it may be sent a second time once the robot said, behind the fence, that it never saw the first."""
+    """Whether it may be sent again once the robot said, behind the fence, that it never saw it."""
     binding: Binding
     """How it is said to the robot."""
 

@@ -90,7 +90,7 @@ class Policy(Strict):
     quiet_s: float = Field(default=30.0, ge=0)
     """All episodes cleared and no command open for so long closes an incident."""
     query_retries_max: int = Field(default=60, ge=1)
-    """Queries without an answer before the outcome is unresolved and a person must look."""
+    """Queries, or read-backs, without an answer before the outcome is unresolved and a person must look."""
     query_retry_s: float = Field(default=0.5, gt=0)
     """Pause before the second query; doubled with each one, up to `query_retry_s_max`."""
     query_retry_s_max: float = Field(default=10.0, gt=0)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.config import load
-from pipelines.runner import Folders
+from pipelines.hosting import Folders
 from schemas.errors import ConfigError
 
 Config = Annotated[

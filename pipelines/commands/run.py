@@ -13,7 +13,8 @@ import typer
 
 from pipelines.commands.options import HERE, Config
 from pipelines.config import load
-from pipelines.runner import Parts, running, until_failure
+from pipelines.hosting import Parts
+from pipelines.runner import running, until_failure
 
 
 def register(app: typer.Typer) -> None:
@@ -80,7 +81,7 @@ def demo(
 def doctor(config: Config = HERE) -> None:
     """Check configuration, server, certificates, clock, tags, rights and permissives; say what to mend."""
     from connectors.opcua.checks import check_server
-    from pipelines.runner import clock_of
+    from pipelines.hosting import clock_of
 
     configuration = load(config)
     print(f"ok    configuration: {len(configuration.plant.cells)} cells, all files agree")

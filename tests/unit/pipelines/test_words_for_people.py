@@ -20,7 +20,7 @@ from pipelines.status import view
 from schemas.errors import ConfigError
 from schemas.facts import AnyFact, CalibrationAdopted, GuardJudged, SourceChanged
 from tests.support.builders import START, asked_by, detected
-from tests.support.story import Story
+from tests.support.story import FORGOTTEN, Story
 
 CELL = "jidoka/demo/assembly/line1/cell1"
 
@@ -52,6 +52,16 @@ def test_the_handover_tells_what_waits():
     story = waiting_story()
     text = handover_text([view(story.state, story.rules).as_dict()])
     assert "grip_force_n 25 -> 40 N" in text
+
+
+def test_an_incident_whose_command_is_in_doubt_says_what_to_do_and_not_that_it_is_closing():
+    story = Story()
+    story.anomaly()
+    story.answer(("set_motion_speed", {"motion_speed_pct": 50.0}))
+    story.snapshot()
+    story.sent(FORGOTTEN)
+    story.clears()
+    assert "in doubt: look at the machine, then jidoka resolve" in shown(story, 160)
 
 
 def test_every_kind_of_request_has_its_words():
