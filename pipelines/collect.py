@@ -25,8 +25,8 @@ from connectors.kafka.syncing import SYNC_WITHIN_S, Syncer
 from connectors.recordings.play import play
 from connectors.recordings.sniff import Sniffed, sniff
 from pipelines.config import Configuration
+from pipelines.hosting import MakeSource, clock_of
 from pipelines.observe import collector
-from pipelines.runner import MakeSource, clock_of
 from schemas.plant import Cell
 from schemas.samples import Input, Tick
 
