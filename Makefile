@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOAK ?=
 DATA ?=
+PORT ?= 0
 
-.PHONY: install demo test check soak bench acceptance clean
+.PHONY: install demo test check soak bench acceptance counterparts kafka clean
 
 install: .venv/.installed
 
@@ -18,7 +19,15 @@ install: .venv/.installed
 demo: install
 	$(BIN)/jidoka demo
 
-test: install
+# What the tests run against: Java, Maven, PostgreSQL and Kafka's jars. Quick when all are there.
+counterparts: install
+	$(BIN)/python deploy/counterparts.py
+
+# One broker in the foreground, its messages in var/kafka/broker. make kafka PORT=9093 takes another port.
+kafka: counterparts
+	$(BIN)/python -m connectors.kafka.broker --port $(PORT)
+
+test: counterparts
 	$(BIN)/python -m pytest
 
 check: install

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from pipelines.commands import logs, operate, replays, run, study
+from pipelines.commands import logs, operate, replays, run, streams, study
 from schemas.errors import ConfigError, JidokaError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 run.register(app)
 operate.register(app)
 study.register(app)
+streams.register(app)
 app.add_typer(logs.app, name="log")
 app.add_typer(replays.app, name="replay")
 logs.register(app)
@@ -30,7 +31,8 @@ def main() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr
     )
-    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+    for chatty in ("asyncua", "kafka"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     try:
         app()
     except ConfigError as error:

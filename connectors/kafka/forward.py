@@ -111,16 +111,18 @@ class _Sending:
 class Forwarder(threading.Thread):
     """Runs until `stop`, or until the spool or the configuration is at fault."""
 
-    def __init__(self, spool: Spool, connection: Mapping[str, Any], *, partitions: int) -> None:
+    def __init__(self, spool: Spool, connection: Mapping[str, Any], *, partitions: int | None) -> None:
         """Prepare; nothing is connected before `start`.
 
         Args:
             spool: To read from and to acknowledge in.
             connection: Arguments of the client: brokers and security.
             partitions: Of the topic, as configured; another number at the broker is an error, since order is by them.
+                None: as many as the topic has.
         """
         super().__init__(name="forward", daemon=True)
-        self._spool, self._connection, self._partitions = spool, connection, partitions
+        self._spool, self._connection, self._configured_n = spool, connection, partitions
+        self._partitions = partitions or 1
         self.counters = Forwarded()
         self.fault = "not connected yet"
         """Why nothing can be sent now; empty: it can."""
@@ -186,11 +188,12 @@ class Forwarder(threading.Thread):
 
     def _check_topics(self, producer: Any) -> None:
         found_n = len(producer.partitions_for(TOPIC))
-        if found_n != self._partitions:
+        self._partitions = found_n
+        if self._configured_n not in (found_n, None):
             raise ConfigError(
                 "jidoka.toml",
                 "kafka.partitions",
-                f"{self._partitions}, and {TOPIC} has {found_n}",
+                f"{self._configured_n}, and {TOPIC} has {found_n}",
                 "Write the number that the topic was created with: a cell's place depends on it",
             )
         producer.partitions_for(dead.TOPIC)

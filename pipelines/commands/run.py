@@ -32,7 +32,7 @@ def run(config: Config = HERE) -> None:
             print(f"running {', '.join(runtime.services)}; operator socket {runtime.folders.socket}", flush=True)
             await until_failure(runtime)
 
-    _until_told(go())
+    until_told(go())
 
 
 def parts_of(configuration: Any) -> Parts:
@@ -58,7 +58,7 @@ def cell(
     from connectors.plant.process import CellSettings, serve_cell
 
     settings = CellSettings(data=data, port=port, speed=speed, seed=seed, insecure=insecure, origin_us=origin_us)
-    _until_told(serve_cell(settings))
+    until_told(serve_cell(settings))
 
 
 def demo(
@@ -97,7 +97,7 @@ def doctor(config: Config = HERE) -> None:
         raise typer.Exit(1)
 
 
-def _until_told(work: Coroutine[Any, Any, None]) -> None:
+def until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run until done, SIGINT or SIGTERM; both end it in order, and a second one does not disturb that."""
 
     async def go() -> None:

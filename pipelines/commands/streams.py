@@ -1,0 +1,100 @@
+"""For the data engineer: the processes of the Kafka runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import HERE, Config
+from pipelines.commands.run import until_told
+from pipelines.config import Configuration, load
+from schemas.errors import ConfigError
+from schemas.plant import Cell
+from schemas.settings import KafkaSettings
+
+Kafka = Annotated[str, typer.Option("--kafka", help="Broker to begin with, HOST:PORT; goes over jidoka.toml.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(collect)
+
+
+def collect(
+    config: Config = HERE,
+    kafka: Kafka = "",
+    cells: Annotated[
+        list[str] | None, typer.Option("--cell", help="Cell id or path; may be given again. All if left out.")
+    ] = None,
+    recording: Annotated[
+        Path | None, typer.Option("--recording", help="Send this file (CSV, CSV.gz, Parquet) instead, and end.")
+    ] = None,
+) -> None:
+    """Collect cells into a spool on disk, and from there to telemetry.v1, until it is told to end."""
+    from connectors.kafka.connection import client_options
+    from pipelines.collect import collect_recording, collecting_cells
+
+    if recording is not None:
+        settings, known = (_by_option(kafka), False) if kafka else (kafka_of(load(config), ""), True)
+        partitions = settings.partitions if known else None
+        came = collect_recording(recording, client_options(settings), partitions=partitions)
+        print(f"{recording}: {came.taken_n} messages, {came.taken_samples_n} samples, {came.refused_n} refused")
+        return
+    configuration = load(config)
+    settings = kafka_of(configuration, kafka)
+    partitions = settings.partitions if configuration.settings.kafka is not None else None
+    chosen = cells_of(configuration, cells or [])
+
+    async def go() -> None:
+        async with collecting_cells(
+            configuration,
+            chosen,
+            client_options(settings),
+            partitions=partitions,
+            bytes_max=settings.spool_bytes_max,
+        ) as collecting:
+            waiting = collecting.figures(0).unacknowledged_n
+            names = ", ".join(cell.path for cell in chosen)
+            print(f"collecting {names}; spool {collecting.spool.folder}, {waiting} messages waiting", flush=True)
+            await asyncio.Event().wait()
+
+    until_told(go())
+
+
+def kafka_of(configuration: Configuration, kafka: str) -> KafkaSettings:
+    """Return the settings of the broker, with the address of the command line.
+
+    Raises:
+        ConfigError: neither says where a broker is.
+    """
+    settings = configuration.settings.kafka
+    if settings is None and not kafka:
+        raise ConfigError(
+            "jidoka.toml", "kafka", "it is missing", 'Add [kafka] with bootstrap = ["HOST:PORT"], or give --kafka'
+        )
+    if settings is None:
+        return _by_option(kafka)
+    return settings.model_copy(update={"bootstrap": (kafka,)}) if kafka else settings
+
+
+def _by_option(kafka: str) -> KafkaSettings:
+    return KafkaSettings(bootstrap=(kafka,))
+
+
+def cells_of(configuration: Configuration, wanted: Sequence[str]) -> list[Cell]:
+    """Return the cells of these ids or paths; of none named, all.
+
+    Raises:
+        ConfigError: one is not in plant.toml.
+    """
+    known = configuration.plant.cells
+    for name in wanted:
+        if name not in {cell.id for cell in known} | {cell.path for cell in known}:
+            raise ConfigError(
+                "plant.toml", "cells", f"there is no cell {name!r}", f"Name one of {', '.join(c.id for c in known)}"
+            )
+    return [cell for cell in known if not wanted or cell.id in wanted or cell.path in wanted]
