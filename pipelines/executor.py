@@ -103,7 +103,7 @@ class Executor(Advisor):
         return self._machines.robots.get(action.robot) if action is not None else None
 
     async def _snapshot(self, effect: TakeSnapshot) -> None:
-        name = effect.action or self._rules.policy.hold_action
+        name = effect.action or self._rules.hold_action
         action = self._rules.catalogue.action(name)
         robot = self._robot(action)
         read_at = self._clock.now_us()
