@@ -165,6 +165,7 @@ def cross_check(plant: Plant, catalogue: Catalogue, policy: Policy, playbook: Pl
                 _check_action(f"actions.{number}", action, cell)
     _check_robots(catalogue, plant)
     _check_policy(policy, catalogue)
+    _check_hold(policy, catalogue, plant)
     _check_playbook(playbook, catalogue, plant)
 
 
@@ -203,7 +204,9 @@ def _check_action(field: str, action: Action, cell: Cell) -> None:
 
 def _check_policy(policy: Policy, catalogue: Catalogue) -> None:
     named = {"actions": [p.action for p in policy.actions], "limits": [x.action for x in policy.limits]}
-    for field, names in {**named, "hold_action": [policy.hold_action] * bool(policy.hold_action)}.items():
+    named |= {"hold_action": [policy.hold_action] * bool(policy.hold_action)}
+    named |= {"cells": [p.hold_action for p in policy.cells]}
+    for field, names in named.items():
         for name in names:
             if catalogue.action(name) is None:
                 _fail("policy.toml", field, f"catalogue.toml has no action {name!r}")
@@ -225,6 +228,29 @@ def _check_policy(policy: Policy, catalogue: Catalogue) -> None:
         action = catalogue.action(entry.action)
         if entry.autonomy == "auto" and action is not None and action.risk_class not in ("A", "B"):
             _fail("policy.toml", "actions", f"{entry.action} is class {action.risk_class}: auto lifts class B only")
+
+
+def _check_hold(policy: Policy, catalogue: Catalogue, plant: Plant) -> None:
+    """A cell must be able to be held: found out here, and not when an effect stays absent."""
+    for entry in policy.cells:
+        if entry.cell not in {cell.id for cell in plant.cells}:
+            _fail("policy.toml", "cells", f"plant.toml has no cell {entry.cell!r}")
+    for cell in plant.cells:
+        action = catalogue.action(policy.hold_action_of(cell.id))
+        if action is None or not cell.robots:
+            continue
+        if action.args:
+            names = ", ".join(argument.name for argument in action.args)
+            _fail(
+                "policy.toml", "hold_action", f"{action.name} takes {names}, and a hold has no values", "Name another"
+            )
+        if action.robot not in {robot.id for robot in cell.robots}:
+            _fail(
+                "policy.toml",
+                "hold_action",
+                f"{action.name} is of robot {action.robot!r}, which cell {cell.id!r} does not have",
+                f"Name the cell's own hold action under cells: cell = {cell.id!r}",
+            )
 
 
 def _check_playbook(playbook: Playbook, catalogue: Catalogue, plant: Plant) -> None:

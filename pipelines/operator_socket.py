@@ -106,7 +106,8 @@ class OperatorSocket:
             asked = [(service, self._fact(request, who, service)) for service in services]
         except (msgspec.DecodeError, ValueError) as error:
             return {"ok": False, "error": str(error)}
-        answers = [await ask(service, fact) for service, fact in asked]
+        # At the same time: a cell that hangs must not keep the others from being switched off.
+        answers = await asyncio.gather(*(ask(service, fact) for service, fact in asked))
         return next((answer for answer in answers if not answer["ok"]), answers[0])
 
     def _views(self) -> list[dict[str, object]]:
@@ -163,12 +164,15 @@ async def ask(service: CellService, fact: OperatorRequested) -> dict[str, Any]:
             followed.set_result(answer)
 
     service.listeners.append(listen)
+    taken = False
     try:
         async with asyncio.timeout(ANSWER_S):
             await service.put(fact)
+            taken = True
             return await followed
     except TimeoutError:
-        return {"ok": False, "error": f"taken, but nothing followed within {ANSWER_S:g} s: look at jidoka status"}
+        what = "taken, but nothing followed" if taken else f"{service.cell}: not taken, its queue stayed full"
+        return {"ok": False, "error": f"{what} within {ANSWER_S:g} s: look at jidoka status"}
     finally:
         service.listeners.remove(listen)
 

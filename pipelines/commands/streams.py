@@ -36,6 +36,7 @@ def collect(
 ) -> None:
     """Collect cells into a spool on disk, and from there to telemetry.v1, until it is told to end."""
     from connectors.kafka.connection import client_options
+
     from pipelines.collect import collect_recording, collecting_cells
 
     if recording is not None:

@@ -170,7 +170,7 @@ def make_topics(cluster: Cluster, *, copies: int = 1, names: tuple[str, ...] = (
     assert {*names} <= {topic.name for topic in TOPICS}
     options = {"num_partitions": PARTITIONS_N, "replication_factor": copies, "configs": configs}
     with admin_of(cluster) as admin:
-        admin.create_topics({name: options for name in names}, wait_for_metadata=True)
+        admin.create_topics(dict.fromkeys(names, options), wait_for_metadata=True)
 
 
 def read_topic(cluster: Cluster, name: str = TOPIC) -> dict[int, list[Any]]:
