@@ -159,7 +159,7 @@ async def ask(service: CellService, fact: OperatorRequested) -> dict[str, Any]:
     followed: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
     def listen(appended: Sequence[AnyFact]) -> None:
-        answer = _consequence(fact, appended)
+        answer = consequence(fact, appended)
         if answer is not None and not followed.done():
             followed.set_result(answer)
 
@@ -177,7 +177,7 @@ async def ask(service: CellService, fact: OperatorRequested) -> dict[str, Any]:
         service.listeners.remove(listen)
 
 
-def _consequence(request: OperatorRequested, appended: Sequence[AnyFact]) -> dict[str, Any] | None:
+def consequence(request: OperatorRequested, appended: Sequence[AnyFact]) -> dict[str, Any] | None:
     """Return the answer if these facts are what followed."""
     for fact in appended:
         match fact:

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import HERE, Config
-from pipelines.commands.run import until_told
+from pipelines.commands.run import parts_of, until_told
 from pipelines.config import Configuration, load
+from pipelines.hosting import Folders
 from schemas.errors import ConfigError
 from schemas.plant import Cell
 from schemas.settings import KafkaSettings
@@ -21,7 +22,8 @@ Kafka = Annotated[str, typer.Option("--kafka", help="Broker to begin with, HOST:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(collect)
+    for command in (collect, detect, decide, up):
+        app.command()(command)
 
 
 def collect(
@@ -35,14 +37,13 @@ def collect(
     ] = None,
 ) -> None:
     """Collect cells into a spool on disk, and from there to telemetry.v1, until it is told to end."""
-    from connectors.kafka.connection import client_options
-
+    from connectors.kafka.connection import client_arguments
     from pipelines.collect import collect_recording, collecting_cells
 
     if recording is not None:
         settings, known = (_by_option(kafka), False) if kafka else (kafka_of(load(config), ""), True)
         partitions = settings.partitions if known else None
-        came = collect_recording(recording, client_options(settings), partitions=partitions)
+        came = collect_recording(recording, client_arguments(settings), partitions=partitions)
         print(f"{recording}: {came.taken_n} messages, {came.taken_samples_n} samples, {came.refused_n} refused")
         return
     configuration = load(config)
@@ -54,13 +55,59 @@ def collect(
         async with collecting_cells(
             configuration,
             chosen,
-            client_options(settings),
+            client_arguments(settings),
             partitions=partitions,
             bytes_max=settings.spool_bytes_max,
         ) as collecting:
             waiting = collecting.figures(0).unacknowledged_n
             names = ", ".join(cell.path for cell in chosen)
             print(f"collecting {names}; spool {collecting.spool.folder}, {waiting} messages waiting", flush=True)
+            await asyncio.Event().wait()
+
+    until_told(go())
+
+
+def detect(config: Config = HERE, kafka: Kafka = "") -> None:
+    """Run a detection worker: from telemetry.v1 to anomalies.v1. Several share the cells."""
+    from pipelines.detecting import detecting
+
+    configuration = load(config)
+    until_told(detecting(configuration, kafka_of(configuration, kafka)))
+
+
+def decide(config: Config = HERE, kafka: Kafka = "") -> None:
+    """Run the decision service: from anomalies.v1 to the event log and the robots."""
+    from pipelines.deciding import deciding, until_failure
+
+    configuration = load(config)
+    settings = kafka_of(configuration, kafka)
+
+    async def go() -> None:
+        async with deciding(configuration, settings, parts_of(configuration)) as running:
+            print(f"deciding; operator socket {Folders(configuration.data).socket}", flush=True)
+            await until_failure(running)
+
+    until_told(go())
+
+
+def up(
+    config: Config = HERE,
+    kafka: Kafka = "",
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Detection workers.")] = 1,
+) -> None:
+    """Run collector, detection and decisions on this machine, and start again whichever ends."""
+    from connectors.kafka.admin import apply_topics
+    from connectors.kafka.connection import check_reachable
+    from pipelines.up import Supervisor, children_of
+
+    configuration = load(config)
+    settings = kafka_of(configuration, kafka)
+    check_reachable(settings)
+    apply_topics(settings)
+
+    async def go() -> None:
+        supervisor = Supervisor(children_of(config, kafka, workers=workers), lambda line: print(line, flush=True))
+        async with supervisor.running():
             await asyncio.Event().wait()
 
     until_told(go())

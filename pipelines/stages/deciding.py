@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import OffsetAndMetadata
 
 from agent.ports import Blobs, Clock, EventStore
+from connectors.kafka.connection import client_arguments
 from connectors.kafka.reading import read_range
 from pipelines.config import Configuration
 from pipelines.decide import CellService, Storage
@@ -47,20 +48,19 @@ class Decider:
     def __init__(
         self,
         configuration: Configuration,
+        settings: KafkaSettings,
         parts: Parts,
         store: EventStore,
         blobs: Blobs,
         clock: Clock,
-        connection: Mapping[str, Any],
     ) -> None:
-        assert configuration.settings.kafka is not None, "the distributed runtime has a broker"
-        self.settings: KafkaSettings = configuration.settings.kafka
+        self.settings = settings
         self.services: dict[str, CellService] = {}
         """By cell path."""
-        self.connection = connection
+        self.connection = client_arguments(settings)
         self._configuration, self._parts = configuration, parts
         self._store, self._blobs, self._clock = store, blobs, clock
-        self._upstream = Upstream(connection, self.settings.partitions, clock)
+        self._upstream = Upstream(self.connection, settings.partitions, clock)
         self._hosted: dict[int, list[HostedCell]] = {}
 
     @property

@@ -89,6 +89,10 @@ class Worker:
         app.timer(SAVE_LOOK_S)(self._save_when_due)
         app.on_partitions_revoked.connect(cast(Any, self._revoked), weak=False)
 
+    def partitions(self) -> set[int]:
+        """Return the numbers of the partitions that this worker has now."""
+        return {tp.partition for tp in self._app.consumer.assignment() if tp.topic == IN}
+
     async def _detect(self, stream: StreamT[Any]) -> None:
         async for event in cast(Stream[bytes], stream).noack().events():
             try:
@@ -105,7 +109,7 @@ class Worker:
             if message.generation_id != self._app.consumer_generation_id:
                 return  # It was fetched before the partitions were dealt anew: whoever has it now reads it again.
             partition = self._partition(message.partition)
-            headers = tuple((message.headers or {}).items())
+            headers = tuple(message.headers or ())
             self.work.messages += 1
             try:
                 seen = await partition.take(message.offset, message.key, message.value, headers)

@@ -2,8 +2,8 @@
 
     python -m tests.support.collecting FOLDER LIFE BOOTSTRAP
 
-runs the product's own collector (spool, syncer, forwarder) over sources that count: sample k of a cell in life L has tag
-L and value k. It says on stdout how far each cell is synced; whoever kills it knows what must arrive.
+runs the product's own collector (spool, syncer, forwarder) over sources that count: sample k of a cell in life L has
+tag L and value k. It says on stdout how far each cell is synced; whoever kills it knows what must arrive.
 """
 
 from __future__ import annotations
