@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from pipelines.commands import logs, operate, replays, run, study
+from pipelines.commands import logs, operate, replays, run, study, topics
 from schemas.errors import ConfigError, JidokaError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ operate.register(app)
 study.register(app)
 app.add_typer(logs.app, name="log")
 app.add_typer(replays.app, name="replay")
+app.add_typer(topics.app, name="topics")
 logs.register(app)
 
 
