@@ -19,11 +19,14 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from yarl import URL
 
 from connectors.kafka.connection import client_arguments, faust_arguments
+from connectors.kafka.reading import read_backwards
 from pipelines.config import Configuration
-from pipelines.stages.detect import BUFFER_MAX, GROUP, HEARTBEAT_S, IN, POLL_MAX, SEND_S, Worker
+from pipelines.stages.detect import BUFFER_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError
+from schemas.observations import decode_observation
 from schemas.settings import KafkaSettings
+from schemas.topics import partition_of
 
 LOG = logging.getLogger("jidoka.detect")
 
@@ -74,7 +77,15 @@ async def detecting(configuration: Configuration, kafka: KafkaSettings) -> None:
     async with open_states(configuration) as states, open_blobs(configuration) as blobs:
         app = make_app(configuration, kafka)
         rules = {cell.path: configuration.rules_for(cell) for cell in configuration.plant.cells}
-        worker = Worker(app, kafka, rules, states, blobs, snapshot_bytes=configuration.settings.segments.bytes_max)
+        worker = Worker(
+            app,
+            kafka,
+            rules,
+            states,
+            blobs,
+            snapshot_bytes=configuration.settings.segments.bytes_max,
+            last_given=lambda cell: asyncio.to_thread(last_given, kafka, cell),
+        )
         async with faust_app_running(app, stop_timeout=STOP_S):
             watchdog = Watchdog(client_arguments(kafka), kafka.stalled_s, worker.partitions)
             watchdog.start()
@@ -91,6 +102,19 @@ async def _until_crashed(app: faust.App) -> None:
     if isinstance(reason, LogError):
         raise reason
     raise ConnectionFault(f"the worker ended by itself: {reason!r}")
+
+
+def last_given(kafka: KafkaSettings, cell: str) -> int:
+    """Return the position of the cell's last observation on `anomalies.v1`, 0 if there is none.
+
+    Raises:
+        ConnectionFault: the broker does not give what it has.
+    """
+    connection, partition = client_arguments(kafka), partition_of(cell, kafka.partitions)
+    for record in read_backwards(connection, OUT, partition):
+        if record.key == cell.encode():
+            return decode_observation(record.value).position
+    return 0
 
 
 class Watchdog(threading.Thread):

@@ -104,12 +104,13 @@ async def _drained(process: asyncio.subprocess.Process) -> None:
 
 
 def children_of(config: Path, kafka: str, *, workers: int) -> list[Child]:
-    """Return the processes of one machine: one collector, some workers, one decision service."""
+    """Return the processes of one machine: one collector, some workers, one decision service, one keeper."""
     common = ["--config", str(config), *(["--kafka", kafka] if kafka else [])]
     return [
         Child("collect", ["collect", *common]),
         *(Child(f"detect-{number}", ["detect", *common]) for number in range(1, workers + 1)),
         Child("decide", ["decide", *common]),
+        Child("keep", ["keep", *common]),
     ]
 
 

@@ -10,6 +10,8 @@ from kafka import KafkaConsumer, TopicPartition
 
 from schemas.errors import ConnectionFault
 
+PIECE = 256
+"""Messages of the first piece that is read backwards."""
 QUIET_S = 20.0
 """Wall time without a message that must be there, after which the broker counts as away."""
 
@@ -48,5 +50,30 @@ def read_range(
                     f"{topic}/{partition}: nothing came behind offset {consumer.position(where)} for {QUIET_S:g} s, "
                     f"and there should be up to {end}: see that its brokers are up"
                 )
+    finally:
+        consumer.close(autocommit=False)
+
+
+def read_backwards(connection: Mapping[str, Any], topic: str, partition: int) -> Iterator[Any]:
+    """Yield a partition's records from the newest to the oldest, by pieces that double.
+
+    Raises:
+        ConnectionFault: the broker does not give what it has.
+    """
+    until, piece = _end(connection, topic, partition), PIECE
+    while until > 0:
+        start = max(0, until - piece)
+        records = list(read_range(connection, topic, partition, start, until))
+        yield from reversed(records)
+        if not records or records[0].offset > start:
+            return
+        until, piece = start, piece * 2
+
+
+def _end(connection: Mapping[str, Any], topic: str, partition: int) -> int:
+    consumer = KafkaConsumer(**connection, enable_auto_commit=False, group_id=None)
+    try:
+        where = TopicPartition(topic, partition)
+        return int(consumer.end_offsets([where])[where])
     finally:
         consumer.close(autocommit=False)

@@ -22,7 +22,7 @@ Kafka = Annotated[str, typer.Option("--kafka", help="Broker to begin with, HOST:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (collect, detect, decide, up):
+    for command in (collect, detect, decide, keep, up):
         app.command()(command)
 
 
@@ -88,6 +88,14 @@ def decide(config: Config = HERE, kafka: Kafka = "") -> None:
             await until_failure(running)
 
     until_told(go())
+
+
+def keep(config: Config = HERE, kafka: Kafka = "") -> None:
+    """Keep the cells' input from telemetry.v1 in segments, for replay."""
+    from pipelines.keeping import keeping
+
+    configuration = load(config)
+    until_told(keeping(configuration, kafka_of(configuration, kafka)))
 
 
 def up(

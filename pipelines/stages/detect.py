@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, cast
@@ -72,10 +72,23 @@ class Worker:
         blobs: Blobs,
         *,
         snapshot_bytes: int,
+        last_given: Callable[[str], Awaitable[int]],
     ) -> None:
+        """Wire everything; the app is started by the caller.
+
+        Args:
+            app: Without agents.
+            settings: Of the broker.
+            rules: By cell path.
+            states: Where the cells' states are.
+            blobs: For what observations name.
+            snapshot_bytes: See `CellStage`.
+            last_given: See `Partition`.
+        """
         self.work = Work()
         self._app, self._settings, self._rules = app, settings, rules
         self._states, self._blobs, self._snapshot_bytes = states, blobs, snapshot_bytes
+        self._last_given = last_given
         self._partitions: dict[int, Partition] = {}
         self._pending: list[Any] = []
         self._saved_s: dict[int, float] = {}
@@ -130,6 +143,7 @@ class Worker:
                 self._states,
                 snapshot_bytes=self._snapshot_bytes,
                 snapshot_us=int(self._settings.snapshot_s * 1e6),
+                last_given=self._last_given,
                 warn=LOG.warning,
             )
         return self._partitions[number]
