@@ -296,7 +296,9 @@ def cluster_id(quorum: Sequence[Node]) -> str:
     22
     """
     told = ",".join(f"{n.number}@{n.controller_port}" for n in quorum)
-    return base64.urlsafe_b64encode(hashlib.sha256(told.encode()).digest()[:16]).decode().rstrip("=")
+    identity = base64.urlsafe_b64encode(hashlib.sha256(told.encode()).digest()[:16]).decode().rstrip("=")
+    # One in 64 would begin with a hyphen, and StorageTool would take it for an option.
+    return identity.replace("-", "_")
 
 
 def scram(name: str, password: str) -> str:

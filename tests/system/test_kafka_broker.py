@@ -157,3 +157,7 @@ def test_in_the_foreground_it_tells_its_address_and_ends_in_order_at_ctrl_c(tmp_
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert is_free(port)
+
+
+def test_no_cluster_has_an_identity_that_looks_like_an_option():
+    assert not [n for n in range(500) if local.cluster_id([Node(1, 9092, n)]).startswith("-")]  # was 8 of 500
