@@ -120,11 +120,10 @@ async def judged(line: Line, *, gaps_n: int = 0) -> list[str]:
     """
     wrong = [] if await line.end_feeding() == 0 else ["the collector ended with an error: see feeder.log"]
     synced = dict(line.synced)
-    expected, unreadable_n = await asyncio.to_thread(expected_of, line.cluster, line.configuration)
-    wrong += _samples(expected, synced, gaps_n)
     if line.lost_n:
         wrong.append(f"the collector lost {line.lost_n} samples for want of room")
-    accepted = await _observed(line, expected)
+    expected, unreadable_n, accepted = await _observed(line)
+    wrong += _samples(expected, synced, gaps_n)
     wrong += _observations(expected, accepted)
     if "decide" in line.names:
         wrong += await _decided(line, accepted)
@@ -158,18 +157,20 @@ def _samples(expected: dict[str, Expected], synced: dict[str, int], gaps_n: int)
     return wrong
 
 
-async def _observed(line: Line, expected: dict[str, Expected]) -> dict[str, Accepted]:
+async def _observed(line: Line) -> tuple[dict[str, Expected], int, dict[str, Accepted]]:
     """Wait until all is observed, or nothing more comes for a long time."""
     until_s, before = time.monotonic() + PATIENCE_S, -1
     while True:
+        # In this order: what comes meanwhile (a watch tells that nobody feeds any more) is waited for in the next look.
         accepted = await asyncio.to_thread(accepted_of, line.cluster, line.configuration)
+        expected, unreadable_n = await asyncio.to_thread(expected_of, line.cluster, line.configuration)
         count = sum(len(each.observations) for each in accepted.values())
-        if all(len(accepted[path].observations) >= len(each.observations) for path, each in expected.items()):
-            return accepted
+        if all(len(accepted[path].observations) == len(each.observations) for path, each in expected.items()):
+            return expected, unreadable_n, accepted
         if count > before:
             before, until_s = count, time.monotonic() + PATIENCE_S
         if time.monotonic() > until_s:
-            return accepted
+            return expected, unreadable_n, accepted
         await asyncio.sleep(LOOK_S)
 
 
