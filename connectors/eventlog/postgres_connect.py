@@ -95,13 +95,16 @@ def connect_options(settings: PostgresSettings, *, writes: bool) -> dict[str, st
 
 
 def _session_options(settings: PostgresSettings) -> str:
-    bound_ms = int(settings.timeout_s * 1000)
+    bound_ms, bound_s = int(settings.timeout_s * 1000), max(1, round(settings.timeout_s))
     bounds = {
         "search_path": f"{SCHEMA},pg_catalog",
         "statement_timeout": bound_ms,
-        # Who stops in the middle of a transaction holds the lock of the log's end: the server ends it for the others.
+        # Who stops or vanishes in the middle of a transaction holds the lock of the log's end: the server ends it.
         "idle_in_transaction_session_timeout": bound_ms,
         "tcp_user_timeout": bound_ms,
+        "tcp_keepalives_idle": bound_s,
+        "tcp_keepalives_interval": 1,
+        "tcp_keepalives_count": bound_s,
         "default_transaction_isolation": r"read\ committed",
     }
     return " ".join(f"-c {name}={value}" for name, value in bounds.items())

@@ -173,6 +173,17 @@ class PostgresServer:
         return {"user": self.account, "group": pwd.getpwnam(self.account).pw_gid, "extra_groups": []}
 
 
+def backends_ended(server: PostgresServer, database: str) -> None:
+    """End every connection to a database, as an administrator or a fail-over does, and wait until they are gone."""
+    theirs = "FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+    until = time.monotonic() + STOP_S
+    with server.admin() as db:
+        db.execute(f"SELECT pg_terminate_backend(pid) {theirs}", (database,))
+        while db.execute(f"SELECT 1 {theirs}", (database,)).fetchone() is not None:
+            assert time.monotonic() < until, "connections do not end"
+            time.sleep(0.01)
+
+
 def make_authority(ca: Path, certificate: Path, key: Path) -> Path:
     """Make an authority and a certificate for 127.0.0.1 that it signed."""
     own, servers = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
