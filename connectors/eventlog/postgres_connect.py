@@ -33,6 +33,7 @@ _Result = TypeVar("_Result")
 
 _REMEDIES = (
     ("certificate verify failed", "postgres.ca: the server's certificate is not signed by it: name the right file"),
+    ("signature failure", "postgres.ca: the server's certificate is not signed by it: name the right file"),
     ("does not match host name", "postgres.host: write the name that is in the server's certificate"),
     ("does not support SSL", 'postgres.tls: turn ssl on in the server, or for a bench set tls = "disable"'),
     ("no encryption", 'postgres.tls: this server wants TLS: set tls = "verify-full" and name postgres.ca'),

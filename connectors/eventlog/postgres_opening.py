@@ -166,8 +166,8 @@ def _check_tail(db: Database, log: LogRow, heads: list[SignedHead], beside: Sign
     start = max(0, log.position - OPEN_CHECK_N)
     start = min(start, beside.position) if beside else start
     walk = Walk(start, chain_at(db, log.log_id, start), versions=None)
-    signed = {head.position: head.chain for head in heads} | {log.position: log.chain}
-    for position, chain in sorted(signed.items()):
+    signed = [(head.position, head.chain) for head in heads] + [(log.position, log.chain)]
+    for position, chain in sorted(signed):
         if position < start:
             continue
         while walk.position < position:
