@@ -195,7 +195,7 @@ class PostgresAgainstModel(StoreAgainstModel):
 
 def test_two_nodes_of_a_shared_log_agree_with_the_model(postgres_server: PostgresServer) -> None:
     PostgresAgainstModel.server = postgres_server
-    bounds = settings(max_examples=10, stateful_step_count=20, deadline=None)
+    bounds = settings(max_examples=8, stateful_step_count=20, deadline=None)
     run_state_machine_as_test(PostgresAgainstModel, settings=bounds)
 
 
