@@ -60,9 +60,9 @@ def account() -> str | None:
 class PostgresServer:
     """A server with data of its own. It can be killed and started again."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, parent: Path | None = None) -> None:
         self.programs, self.account = programs, account()
-        self.folder = Path(tempfile.mkdtemp(prefix="postgres-for-tests-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-for-tests-", dir=parent))
         """Holds the server's data, its log, and the files that clients need."""
         self.folder.chmod(0o755)
         self.data = self.folder / "data"
@@ -136,6 +136,11 @@ class PostgresServer:
             host="127.0.0.1", port=self.port, user="admin", password=PASSWORD, dbname=database, autocommit=True,
             connect_timeout=5,
         )  # fmt: skip
+
+    def version(self) -> str:
+        """Return what the server says that it is, in short."""
+        with self.admin() as db:
+            return f"PostgreSQL {db.execute('SHOW server_version').fetchall()[0][0]}, fsync on, on the same disk"
 
     def settings(self, database: str, **other: object) -> PostgresSettings:
         """Return what a client needs for a database."""

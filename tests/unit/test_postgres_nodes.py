@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,6 @@ from connectors.clock import VirtualClock
 from connectors.eventlog.keys import load_public_key
 from connectors.eventlog.postgres import PostgresStore
 from connectors.eventlog.postgres_reader import PostgresReader
-from connectors.eventlog.postgres_tables import TABLES
 from connectors.eventlog.postgres_verify import verify_postgres
 from schemas.errors import Fenced, LogCorrupt, LogError
 from schemas.facts import OperatorRequested
@@ -269,9 +269,10 @@ def test_with_the_roles_of_the_deploy_folder_writers_only_append_and_readers_onl
     postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     settings = postgres_server.new_database()
-    script = (HOUSE / "deploy/postgres/roles.sql").read_text()
-    (tmp_path / "tables.sql").write_text(f"BEGIN;\n{TABLES}COMMIT;\n")
-    (tmp_path / "roles.sql").write_text(script)
+    with (tmp_path / "tables.sql").open("w") as tables_sql:
+        printing = [sys.executable, "-m", "connectors.eventlog.postgres_tables"]
+        subprocess.run(printing, cwd=HOUSE, stdout=tables_sql, check=True, timeout=60)
+    shutil.copy(HOUSE / "deploy/postgres/roles.sql", tmp_path)
     command = [postgres_server.programs / "psql", "-X", "-v", "ON_ERROR_STOP=1", "-f", "roles.sql"]
     where = {"PGHOST": "127.0.0.1", "PGPORT": str(settings.port), "PGUSER": "admin", "PGPASSWORD": PASSWORD}
     done = subprocess.run(
