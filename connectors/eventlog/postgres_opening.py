@@ -18,7 +18,8 @@ from connectors.eventlog.chain import head_text, sign, signature_holds
 from connectors.eventlog.headfile import HEAD_FILE, HeadFile, HeadsFound, read_heads
 from connectors.eventlog.keys import KEY_FILE, PUBLIC_KEY_FILE, load_key, make_keys
 from connectors.eventlog.opening import OPEN_CHECK_N
-from connectors.eventlog.postgres_connect import Database, connect, name_of, refused
+from connectors.eventlog.postgres_connect import Database, connect, name_of
+from connectors.eventlog.postgres_session import refused
 from connectors.eventlog.postgres_tables import (
     LogRow,
     chain_at,

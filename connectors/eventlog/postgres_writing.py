@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from connectors.eventlog.chain import genesis, head_text, sign
 from connectors.eventlog.filling import Filling, begun
 from connectors.eventlog.headfile import HeadFile
-from connectors.eventlog.postgres_connect import Database, Retry, away, connect, may_pass, name_of, refused
+from connectors.eventlog.postgres_connect import Database, connect, name_of
+from connectors.eventlog.postgres_session import Retry, away, may_pass, refused
 from connectors.eventlog.work import Clock, End, Work
 from connectors.eventlog.writing import HEAD_SYNC_S, PAUSE_S
 from schemas.errors import ConnectionFault, LogError, LogHalted

@@ -105,6 +105,17 @@ async def test_of_several_that_save_at_once_one_wins(*stores: StateStore) -> Non
         assert await stores[0].load(CELL) == SavedState(expected + 10, winners[0], BIG)
 
 
+def test_several_processes_may_begin_at_once(open_states: Callable[[], StateStore]) -> None:
+    async def go() -> None:
+        stores = await asyncio.gather(*(asyncio.to_thread(open_states) for _ in range(8)))
+        await asyncio.gather(*(s.save(f"cell{k}", SavedState(1, 1, b"x"), expected=0) for k, s in enumerate(stores)))
+        assert await asyncio.gather(*(stores[0].load(f"cell{k}") for k in range(8))) == [SavedState(1, 1, b"x")] * 8
+        for store in stores:
+            await store.close()
+
+    run(go())
+
+
 @contract(1)
 async def test_a_closed_store_says_so_and_can_be_closed_again(states: StateStore) -> None:
     await states.close()

@@ -14,7 +14,8 @@ import pytest
 
 from connectors.eventlog.postgres import PostgresStore
 from connectors.eventlog.postgres_blobs import PostgresBlobs
-from connectors.eventlog.postgres_connect import Retry, connect, connect_options
+from connectors.eventlog.postgres_connect import connect, connect_options
+from connectors.eventlog.postgres_session import Retry
 from connectors.eventlog.postgres_verify import verify_postgres
 from pipelines.config import load
 from schemas.errors import ConnectionFault, LogError
@@ -22,7 +23,7 @@ from schemas.settings import PostgresSettings, User
 from tests.eventlog_support import CELL, clock, grow, run
 from tests.support.bench import jidoka
 from tests.support.demo import CONFIG
-from tests.support.postgres import PASSWORD, PostgresServer, make_authority
+from tests.support.postgres import PASSWORD, PostgresServer, make_authority, make_server
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,7 @@ def test_nothing_is_taken_from_the_environment(postgres_server: PostgresServer, 
     for name, value in {
         "PGHOST": "nowhere.invalid", "PGPORT": "1", "PGUSER": "other", "PGPASSWORD": "x", "PGDATABASE": "other",
         "PGSSLMODE": "verify-full", "PGOPTIONS": "-c statement_timeout=1", "PGAPPNAME": "other",
+        "PGHOSTADDR": "127.0.0.9", "PGREQUIREAUTH": "none", "PGTARGETSESSIONATTRS": "standby", "PGPASSFILE": "/nowhere",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     db = connect(postgres_server.settings("postgres"), writes=True)
@@ -152,6 +154,14 @@ def test_a_user_without_rights_is_told_which_roles_there_are(
         PostgresBlobs(postgres.model_copy(update={"user": stranger}))
 
 
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_a_missing_postgres_skips_the_tests_and_fails_them_in_ci(monkeypatch: Any, ci: str, outcome: type) -> None:
+    monkeypatch.setattr("tests.support.postgres.binaries", lambda: None)
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="install the package postgresql"):
+        make_server()
+
+
 def test_pauses_between_attempts_grow_and_end(monkeypatch: Any) -> None:
     now, pauses = [100.0], []
 
@@ -159,8 +169,8 @@ def test_pauses_between_attempts_grow_and_end(monkeypatch: Any) -> None:
         pauses.append(seconds)
         now[0] += seconds
 
-    monkeypatch.setattr("connectors.eventlog.postgres_connect.time.sleep", sleep)
-    monkeypatch.setattr("connectors.eventlog.postgres_connect.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("connectors.eventlog.postgres_session.time.sleep", sleep)
+    monkeypatch.setattr("connectors.eventlog.postgres_session.time.monotonic", lambda: now[0])
     retry = Retry(3.0)
     while retry.again():
         pass
