@@ -1,8 +1,8 @@
 """Brings what the tests run against and pip cannot: Java, Maven, PostgreSQL, and the jars of one Kafka broker.
 
-`make counterparts` runs it, and `make test` before every run. On Debian, as root, missing packages are installed; anywhere
-else it says which are missing. The jars come through `deploy/kafka/pom.xml` and are fetched again when that changes.
-With everything there it only looks. Needs nothing but Python's own library.
+`make counterparts` runs it, and `make test` before every run. On Debian, as root, missing packages are installed;
+anywhere else it says which are missing. The jars come through `deploy/kafka/pom.xml` and are fetched again when that
+changes. With everything there it only looks. Needs nothing but Python's own library.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from schemas.line import PackMLState
 from schemas.plant import Cell, Plant
 from schemas.playbook import Playbook
 from schemas.policy import Policy
-from schemas.settings import Settings
+from schemas.settings import KafkaSettings, Settings
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -34,6 +34,8 @@ FILES: Mapping[str, type[BaseModel]] = {
 }
 DECISIVE = ("plant.toml", "catalogue.toml", "policy.toml")
 """Files on which detectors, guard and step depend: replay needs exactly these bytes."""
+KAFKA_FILES = ("ca", "certificate", "key")
+"""Of the Kafka settings: files, relative to the data folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,17 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         if user is not None
     }
     located = opcua.model_copy(update={"certificates": str(data / opcua.certificates), **users})
-    return settings.model_copy(update={"data": str(data), "opcua": located})
+    return settings.model_copy(update={"data": str(data), "opcua": located, "kafka": _kafka(settings.kafka, data)})
+
+
+def _kafka(kafka: KafkaSettings | None, data: Path) -> KafkaSettings | None:
+    """Return the settings with the files they name below the data folder."""
+    if kafka is None:
+        return None
+    files: dict[str, object] = {name: str(data / getattr(kafka, name)) for name in KAFKA_FILES if getattr(kafka, name)}
+    if kafka.user is not None:
+        files["user"] = kafka.user.model_copy(update={"password_file": str(data / kafka.user.password_file)})
+    return kafka.model_copy(update=files)
 
 
 def rulebooks(files: Mapping[str, bytes]) -> dict[str, Rulebook]:

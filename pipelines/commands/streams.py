@@ -35,13 +35,12 @@ def collect(
     ] = None,
 ) -> None:
     """Collect cells into a spool on disk, and from there to telemetry.v1, until it is told to end."""
-    from connectors.kafka.connection import client_options
     from pipelines.collect import collect_recording, collecting_cells
 
     if recording is not None:
         settings, known = (_by_option(kafka), False) if kafka else (kafka_of(load(config), ""), True)
         partitions = settings.partitions if known else None
-        came = collect_recording(recording, client_options(settings), partitions=partitions)
+        came = collect_recording(recording, settings, partitions=partitions)
         print(f"{recording}: {came.taken_n} messages, {came.taken_samples_n} samples, {came.refused_n} refused")
         return
     configuration = load(config)
@@ -53,7 +52,7 @@ def collect(
         async with collecting_cells(
             configuration,
             chosen,
-            client_options(settings),
+            settings,
             partitions=partitions,
             bytes_max=settings.spool_bytes_max,
         ) as collecting:

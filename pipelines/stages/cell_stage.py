@@ -10,9 +10,9 @@ import hashlib
 from dataclasses import replace
 
 import msgspec
-from connectors.kafka.codec import Arrived, Message, decode_message, encode_message, tag_table_sha256
 
 from agent.guard.question import Rulebook
+from connectors.kafka.codec import Arrived, Message, decode_message, encode_message, tag_table_sha256
 from pipelines.detection import Detection, Seen
 from pipelines.stages.sequence import Sequence, SourceOrder, Waiting
 from schemas.errors import CodecError

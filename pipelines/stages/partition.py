@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from connectors.kafka.codec import decode_message
-
 from agent.guard.question import Rulebook
+from connectors.kafka.codec import decode_message
 from pipelines.detection import Seen
 from pipelines.stages.cell_stage import CellStage
 from schemas.errors import CodecError

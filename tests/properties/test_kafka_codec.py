@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -143,11 +144,9 @@ def test_a_cut_or_flipped_value_is_refused_or_says_the_same(message, data):
     for value in (bytes(flipped), cut):
         with pytest.raises(CodecError):
             decode_message(message.key, value, message.headers)
-        try:
+        with contextlib.suppress(CodecError):
             # With its own hash: another number in a field is another input, which no checksum but that one can tell.
             decode_message(message.key, value, resealed(message, value))
-        except CodecError:
-            pass
 
 
 @given(SMALL, st.none() | st.binary(max_size=80), st.none() | st.just(b""))

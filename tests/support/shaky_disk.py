@@ -1,4 +1,4 @@
-"""A disk that can be the end of a process at any of its steps, and that forgets after a power cut what was not synced."""
+"""A disk that can end a process at any of its steps, and that forgets in a power cut what was not synced."""
 
 from __future__ import annotations
 
