@@ -22,7 +22,7 @@ from kafka import KafkaProducer
 from connectors.eventlog.batches import decode_columns
 from connectors.kafka import dead
 from connectors.kafka.codec import ARROW, Message, encode_message
-from connectors.kafka.connection import connect
+from connectors.kafka.connection import connect, translate
 from connectors.kafka.spool import Spool
 from connectors.kafka.spoolfiles import Stored, head_of
 from schemas.errors import CodecError, ConfigError, ConnectionFault, LogError
@@ -189,7 +189,7 @@ class Forwarder(threading.Thread):
             _close(producer)
 
     def _check_topics(self, producer: Any) -> None:
-        found_n = len(producer.partitions_for(TOPIC))
+        found_n, _ = (self._partitions_of(producer, name) for name in (TOPIC, dead.TOPIC))
         self._partitions = found_n
         if self._configured_n not in (found_n, None):
             raise ConfigError(
@@ -198,7 +198,15 @@ class Forwarder(threading.Thread):
                 f"{self._configured_n}, and {TOPIC} has {found_n}",
                 "Write the number that the topic was created with: a cell's place depends on it",
             )
-        producer.partitions_for(dead.TOPIC)
+
+    def _partitions_of(self, producer: Any, name: str) -> int:
+        try:
+            return len(producer.partitions_for(name))
+        except errors.KafkaTimeoutError as error:
+            where = ", ".join(self._settings.bootstrap)
+            raise ConnectionFault(f"{where}: there is no topic {name}. Run: jidoka topics apply.") from error
+        except errors.KafkaError as error:
+            raise translate(error, self._settings, doing=f"use {name}") from error
 
     def _forward(self, producer: Any) -> None:
         window: list[_Sending] = []

@@ -11,12 +11,10 @@ import typer
 
 from pipelines.commands.options import HERE, Config
 from pipelines.commands.run import until_told
+from pipelines.commands.topics import Kafka, kafka_settings
 from pipelines.config import Configuration, load
 from schemas.errors import ConfigError
 from schemas.plant import Cell
-from schemas.settings import KafkaSettings
-
-Kafka = Annotated[str, typer.Option("--kafka", help="Broker to begin with, HOST:PORT; goes over jidoka.toml.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,15 +35,14 @@ def collect(
     """Collect cells into a spool on disk, and from there to telemetry.v1, until it is told to end."""
     from pipelines.collect import collect_recording, collecting_cells
 
+    settings = kafka_settings(config, kafka)
+    # A broker named directly says itself how many partitions there are; a configuration must be right.
+    partitions = None if kafka else settings.partitions
     if recording is not None:
-        settings, known = (_by_option(kafka), False) if kafka else (kafka_of(load(config), ""), True)
-        partitions = settings.partitions if known else None
         came = collect_recording(recording, settings, partitions=partitions)
         print(f"{recording}: {came.taken_n} messages, {came.taken_samples_n} samples, {came.refused_n} refused")
         return
     configuration = load(config)
-    settings = kafka_of(configuration, kafka)
-    partitions = settings.partitions if configuration.settings.kafka is not None else None
     chosen = cells_of(configuration, cells or [])
 
     async def go() -> None:
@@ -62,26 +59,6 @@ def collect(
             await asyncio.Event().wait()
 
     until_told(go())
-
-
-def kafka_of(configuration: Configuration, kafka: str) -> KafkaSettings:
-    """Return the settings of the broker, with the address of the command line.
-
-    Raises:
-        ConfigError: neither says where a broker is.
-    """
-    settings = configuration.settings.kafka
-    if settings is None and not kafka:
-        raise ConfigError(
-            "jidoka.toml", "kafka", "it is missing", 'Add [kafka] with bootstrap = ["HOST:PORT"], or give --kafka'
-        )
-    if settings is None:
-        return _by_option(kafka)
-    return settings.model_copy(update={"bootstrap": (kafka,)}) if kafka else settings
-
-
-def _by_option(kafka: str) -> KafkaSettings:
-    return KafkaSettings(bootstrap=(kafka,))
 
 
 def cells_of(configuration: Configuration, wanted: Sequence[str]) -> list[Cell]:

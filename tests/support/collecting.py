@@ -32,8 +32,8 @@ from pipelines.config import load
 from schemas.plant import Cell
 from schemas.samples import Gap, Input, SampleBatch, Tick
 from schemas.settings import KafkaSettings
-from schemas.topics import TOPICS, partition_of
-from tests.support.kafka_broker import admin_of, plain
+from schemas.topics import partition_of
+from tests.support.kafka_broker import plain
 from tests.support.quick_plant import CONFIG
 
 CELLS_N = 3
@@ -158,15 +158,6 @@ def prepared(folder: Path) -> Path:
     for path in CONFIG.glob("*.toml"):
         (folder / path.name).write_bytes(path.read_bytes())
     return folder
-
-
-def make_topics(cluster: Cluster, *, copies: int = 1, names: tuple[str, ...] = ("telemetry.v1", "dead-letters.v1"),
-                **configs: str) -> None:  # fmt: skip
-    """Create topics as `jidoka topics apply` would; all are in the product's table."""
-    assert {*names} <= {topic.name for topic in TOPICS}
-    options = {"num_partitions": PARTITIONS_N, "replication_factor": copies, "configs": configs}
-    with admin_of(cluster) as admin:
-        admin.create_topics(dict.fromkeys(names, options), wait_for_metadata=True)
 
 
 def read_topic(cluster: Cluster, name: str = TOPIC) -> dict[int, list[Any]]:
