@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from pipelines.commands import logs, operate, replays, run, streams, study, topics
+from pipelines.commands import logs, operate, processes, replays, run, streams, study, topics
 from schemas.errors import ConfigError, JidokaError
 
 app = typer.Typer(
@@ -20,10 +20,11 @@ app = typer.Typer(
 run.register(app)
 operate.register(app)
 study.register(app)
-streams.register(app)
+processes.register(app)
 app.add_typer(logs.app, name="log")
 app.add_typer(replays.app, name="replay")
 app.add_typer(topics.app, name="topics")
+app.add_typer(streams.app, name="streams")
 logs.register(app)
 
 

@@ -222,7 +222,7 @@ def test_a_topic_that_one_may_not_even_see_is_told_before_anybody_waits_for_it(s
     require_topics(secured.settings("detect"), ["telemetry.v1", "anomalies.v1"])
     with pytest.raises(AccessRefused, match=r"user 'detect' may not use topics: .+ on a topic \(decisions\.v1\)"):
         require_topics(secured.settings("detect"), ["telemetry.v1", "decisions.v1"])
-    with pytest.raises(ConnectionFault, match=r"there is no topic plant\.v1\. Run: jidoka topics apply"):
+    with pytest.raises(ConnectionFault, match=r"there is no topic plant\.v1\. Correct the name\."):
         require_topics(secured.settings(), ["plant.v1"])
 
 
