@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from agent import planning
 from agent.guard.check import check
 from agent.guard.question import ATTEMPTS_MAX, Question, Snapshot
 from agent.incident import CommandProgress, PlanProgress
+from agent.progress import showed_nothing
 from agent.turn import Turn
 from schemas import facts
 from schemas.outcomes import Answered, NotSent, Unknown
@@ -42,7 +45,7 @@ def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, progress: CommandProgress
     snapshot = Snapshot(fact.read_at, {} if fact.failure else fact.readings, fact.off_file)
     judged = check(_question(turn, progress, plan, "dispatch", snapshot))
     if judged.decision == "refused" and judged.retry and progress.retries >= turn.rules.policy.retries_max:
-        judged = _give_up(judged)
+        judged = msgspec.structs.replace(judged, retry=False)
     turn.conclude(judged)
     if judged.decision == "permitted":
         attempt = progress.attempt + 1
@@ -55,20 +58,6 @@ def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, progress: CommandProgress
         )
     elif not judged.retry:
         planning.end_step(turn, plan.plan_id, fact.failure or _why(judged), done=False)
-
-
-def _give_up(judged: facts.GuardJudged) -> facts.GuardJudged:
-    return facts.GuardJudged(
-        at=judged.at,
-        command_id=judged.command_id,
-        command_sha256=judged.command_sha256,
-        stage=judged.stage,
-        decision="refused",
-        approvals=judged.approvals,
-        risk_class=judged.risk_class,
-        retry=False,
-        verdicts=judged.verdicts,
-    )
 
 
 def on_answer(turn: Turn, fact: facts.CommandAnswered, before: CommandProgress) -> None:
@@ -96,19 +85,23 @@ def on_answer(turn: Turn, fact: facts.CommandAnswered, before: CommandProgress) 
 
 
 def on_readback(turn: Turn, fact: facts.ReadbackTaken, progress: CommandProgress) -> None:
-    """Done when the set-points read as asked."""
+    """Done when the set-points read as asked; one that cannot be read is read again, up to the bound of queries."""
     action = turn.rules.catalogue.action(progress.command.action)
     if progress.phase != "reading_back":
         return
     if action is None:
         _unresolved(turn, progress, f"{progress.command.action!r} is no longer in the catalogue")
         return
+    if showed_nothing(fact):
+        if progress.unread >= turn.rules.policy.query_retries_max:
+            shown = fact.failure or "its set-points have no good value"
+            _unresolved(turn, progress, f"the robot said done, but {shown}")
+        return
     for argument in action.args:
         reading, asked = fact.readings.get(argument.tag), progress.command.args.get(argument.name, float("nan"))
-        value = reading.value if reading is not None and reading.good else None
+        value = reading.value if reading is not None else None
         if value is None or not abs(value - asked) <= argument.tolerance:
-            shown = fact.failure or f"{argument.tag} reads {value}, asked was {asked:g}"
-            _fail(turn, progress, f"the robot said done, but {shown}")
+            _fail(turn, progress, f"the robot said done, but {argument.tag} reads {value}, asked was {asked:g}")
             return
     verify = action.postcondition is not None and progress.command.origin != "compensation"
     turn.conclude(

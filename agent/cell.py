@@ -67,6 +67,15 @@ class CellState:
         """Return the questions that wait on behalf of the incident."""
         return [ask for ask in self.asks.values() if ask.request.incident_id == incident_id]
 
+    def quiet(self, incident: Incident) -> bool:
+        """Whether nothing of the incident is open: no episode, no plan, no command in doubt."""
+        incident_id = incident.incident_id
+        return not (incident.open_episodes or self.plans_of(incident_id) or self.in_doubt(incident_id))
+
+    def in_doubt(self, incident_id: str) -> bool:
+        """Whether nobody can tell of one of the incident's commands whether it was done."""
+        return any(c.phase == "unresolved" and c.command.incident_id == incident_id for c in self.commands.values())
+
 
 def apply(state: CellState, fact: AnyFact) -> CellState:
     """Return the state after `fact`. Facts about what is no longer there change nothing."""

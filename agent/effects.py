@@ -115,7 +115,7 @@ def outstanding(state: CellState, policy: Policy) -> dict[str, Effect]:
         else:
             _wake(wishes, "renotify", note.notification_id, note.again_at)
     for incident in state.incidents.values():
-        if not incident.open_episodes and not state.plans_of(incident.incident_id):
+        if state.quiet(incident):
             _wake(wishes, "quiet", incident.incident_id, incident.quiet_since + int(policy.quiet_s * 1e6))
     return wishes
 
@@ -144,7 +144,7 @@ def _command(wishes: dict[str, Effect], state: CellState, command_id: str, polic
             pause_s = min(policy.query_retry_s * 2.0 ** min(progress.round, 16), policy.query_retry_s_max)
             _wake(wishes, "query", command_id, since + int(pause_s * 1e6))
         case "reading_back":
-            wishes[f"readback|{command_id}"] = ReadBack(command)
+            wishes[f"readback|{command_id}|{progress.round}"] = ReadBack(command)
         case "verifying":
             wishes[f"verify|{command_id}"] = VerifyEffect(command_id, command.action, since)
         case "proposed" | "ended" | "unresolved":

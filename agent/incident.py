@@ -91,12 +91,14 @@ class CommandProgress:
     """When it was last decided that it may run: judged, or approved by the last person needed."""
     queries: int = 0
     """Answers to queries that left it open."""
+    unread: int = 0
+    """Read-backs that showed nothing."""
     approvers: tuple[str, ...] = ()
     approvals_needed: int = 0
     decide_by_at: int = 0
     attempt: int = 0
     round: int = 0
-    """Counts snapshots and queries, so that each wish is another one."""
+    """Counts snapshots, queries and read-backs, so that each wish is another one."""
     retries: int = 0
     moves: tuple[str, ...] = ()
     """Tags whose detectors have not been told yet that they moved."""

@@ -46,6 +46,8 @@ def moved(progress: CommandProgress, fact: CommandFact) -> CommandProgress:
             return replace(progress, phase="intended", since_at=fact.at, attempt=fact.attempt)
         case facts.CommandAnswered():
             return _answered(progress, fact)
+        case facts.ReadbackTaken() if progress.phase == "reading_back" and showed_nothing(fact):
+            return replace(progress, unread=progress.unread + 1, round=progress.round + 1)
         case facts.CommandCompleted():
             phase: Literal["verifying", "ended"] = "verifying" if fact.verify else "ended"
             return replace(
@@ -69,6 +71,11 @@ def moved(progress: CommandProgress, fact: CommandFact) -> CommandProgress:
         case facts.SnapshotTaken() | facts.ReadbackTaken() | facts.EffectVerified() | facts.EffectAbsent():
             return progress
     assert_never(fact)
+
+
+def showed_nothing(fact: facts.ReadbackTaken) -> bool:
+    """Whether a set-point could not be read: that says nothing about the command."""
+    return bool(fact.failure) or not all(reading.good for reading in fact.readings.values())
 
 
 def _judged(progress: CommandProgress, fact: facts.GuardJudged) -> CommandProgress:

@@ -124,6 +124,7 @@ def _ask(turn: Turn, incident_id: str) -> None:
     elif (
         not incident.escalation
         and not assets <= incident.asked["proposal"]
+        and not turn.state.in_doubt(incident_id)
         and not _reflex_at_work(turn.state, incident)
     ):
         tier = "proposal"
@@ -152,9 +153,9 @@ def _reflex_at_work(state: CellState, incident: Incident) -> bool:
 
 
 def _again(turn: Turn, incident_id: str) -> None:
-    """An episode goes on and nobody is at it: ask once more, with fresh evidence."""
+    """An episode goes on and nobody is at it: ask once more, with fresh evidence. A command in doubt is a person's."""
     incident = turn.state.incidents.get(incident_id)
-    if incident is None or incident.kind != "process" or incident.escalation:
+    if incident is None or incident.kind != "process" or incident.escalation or turn.state.in_doubt(incident_id):
         return
     if not incident.open_episodes or not turn.state.automation_on:
         return
@@ -230,7 +231,7 @@ def _woken(turn: Turn, fact: facts.TimeReached, before: CellState) -> None:
 
 def _quiet_by(turn: Turn, incident: Incident, armed_for: int) -> bool:
     """Whether nothing is open, and the wake-up was armed for the present quiet and not for an earlier one."""
-    if incident.open_episodes or turn.state.plans_of(incident.incident_id):
+    if not turn.state.quiet(incident):
         return False
     return armed_for >= incident.quiet_since + int(turn.rules.policy.quiet_s * 1e6)
 

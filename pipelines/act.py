@@ -13,9 +13,9 @@ from connectors.robots import ROBOTS, ConnectedRobot
 from pipelines.config import Configuration
 from pipelines.decide import CellService
 from pipelines.executor import Executor, Machines
+from pipelines.hosting import Folders, Parts, clock_of
 from pipelines.observe import collector, notifiers
 from pipelines.reasoning import reasoners_of
-from pipelines.runner import Folders, Parts, clock_of
 from schemas.errors import ConnectionFault
 
 BEAT_S = 0.5

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from pipelines.commands import logs, operate, replays, run, streams, study, topics
+from pipelines.commands import logs, operate, plant_streams, replays, run, streams, study, topics
 from schemas.errors import ConfigError, JidokaError
 
 app = typer.Typer(
@@ -20,10 +20,11 @@ app = typer.Typer(
 run.register(app)
 operate.register(app)
 study.register(app)
+streams.register(app)
 app.add_typer(logs.app, name="log")
 app.add_typer(replays.app, name="replay")
 app.add_typer(topics.app, name="topics")
-app.add_typer(streams.app, name="streams")
+app.add_typer(plant_streams.app, name="streams")
 logs.register(app)
 
 
@@ -32,7 +33,8 @@ def main() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr
     )
-    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+    for chatty in ("asyncua", "kafka"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     try:
         app()
     except ConfigError as error:

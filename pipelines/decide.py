@@ -1,6 +1,6 @@
 """The decision service of one cell: one queue, one order, append before any effect.
 
-Every message (an input of the cell, or a fact from outside) is kept, derived from, and its facts are durable in one
+Every message (an input of the cell, or a fact from outside) is accepted, derived from, and its facts are durable in one
 append before the wishes that follow from them are handed on. A failure of the log stops the cell: what was derived is
 derived again after a restart, from the same input.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,22 +20,18 @@ from agent.effects import Effect, WakeAt, outstanding
 from agent.guard.question import Rulebook
 from agent.identity import derive
 from agent.ports import Blobs, Clock, EventStore
-from pipelines.derive import Derivation, Derived
-from pipelines.detectors.suite import WATCH
-from pipelines.recover import recover
-from schemas.errors import LogError
+from pipelines.derive import Derivation, Derived, Item
+from pipelines.intake import Intake
+from pipelines.recover import Recovered
+from schemas.errors import LogCorrupt, LogError
 from schemas.facts import AgentStarted, AnyFact, CellTaken, DetectorSnapshotted, OperatorRequested
-from schemas.samples import Input, Kept, Tick
+from schemas.observations import Delivered
+from schemas.samples import AGENT, INPUT, WATCH, Input
 
 LOG = logging.getLogger("jidoka.decide")
 
-INPUT = "input"
-"""Name of the cell's one input among the store's positions."""
 COLD = "cold"
 """Part of the identity of the request by which an agent whose detectors warm up again switches its automation off."""
-
-AGENT = "agent"
-"""Source of input that the executor gives; all but it and `WATCH` is the plant."""
 
 
 class Fulfiller(Protocol):
@@ -55,51 +51,39 @@ class Fulfiller(Protocol):
         """Wishes under way, sleepers not counted."""
 
 
-class Keeper(Protocol):
-    """Keeps the cell's input before it is used."""
-
-    @property
-    def position(self) -> int:
-        """Of the last input kept."""
-
-    def append(self, kept: Kept) -> bool:
-        """Keep; returns whether the next segment is due."""
-
-    def sync(self) -> None:
-        """Make everything kept durable."""
-
-    def rotate(self) -> None:
-        """Begin the next segment."""
-
-    def read(self, *, after: int) -> Iterator[Kept]:
-        """Yield what is kept behind position `after`, or behind the last hole in it if that is later, in order."""
-
-
 @dataclass(frozen=True, slots=True)
 class Storage:
     """Where a cell writes."""
 
     store: EventStore
     blobs: Blobs
-    keeper: Keeper
+
+
+Message = Input | Delivered | AnyFact
+"""What a cell's service is handed: input, or observations where detection runs elsewhere, and facts from outside."""
 
 
 class CellService:
     """Runs one cell until it is stopped or its log fails."""
 
-    def __init__(self, rules: Rulebook, storage: Storage, clock: Clock, *, queue_max: int) -> None:
+    def __init__(self, rules: Rulebook, storage: Storage, intake: Intake, clock: Clock, *, queue_max: int) -> None:
         self.derivation = Derivation(rules)
         self.cell = rules.cell.path
-        self._rules, self._storage, self._clock = rules, storage, clock
-        self._queue: asyncio.Queue[Input | AnyFact] = asyncio.Queue(queue_max)
+        self._rules, self._storage, self._intake, self._clock = rules, storage, intake, clock
+        self._queue: asyncio.Queue[Message] = asyncio.Queue(queue_max)
         self._writing = asyncio.Lock()
         self._version = self.epoch = 0
         self._processing = False
-        self._kept_in_store = 0
+        self._stored: dict[str, int] = {}
+        """Positions in the store."""
+        self._places: Mapping[str, int] = {}
+        """Positions of what was accepted last."""
         self._fulfiller: Fulfiller | None = None
         self.failed: BaseException | None = None
         self.listeners: list[Callable[[Sequence[AnyFact]], None]] = []
         """Called with the facts of each append once they are durable."""
+        self.outlet: Callable[[Input], Awaitable[None]] | None = None
+        """Where input of our own goes if detection runs elsewhere: it comes back as an observation."""
         self.last_input_us = 0
         """Agent time of the last input that was decided upon."""
         self.last_heard_us = 0
@@ -109,6 +93,11 @@ class CellService:
     def state(self) -> CellState:
         """The present state."""
         return self.derivation.state
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """How far the input has been taken, by what the store calls it."""
+        return self._places
 
     async def start(self, fulfiller: Fulfiller, opening: Iterable[AnyFact]) -> None:
         """Take the cell, fold its log, say that we are here, and catch up with the kept input.
@@ -121,42 +110,48 @@ class CellService:
         fulfiller.on_failure = self.fail
         taken = await self._storage.store.take(self.cell)
         self.epoch, self._version = taken.epoch, taken.version
-        self._kept_in_store = taken.positions.get(INPUT, 0)
-        if (kept_n := self._storage.keeper.position) < self._kept_in_store:
-            raise LogError(
-                f"{self.cell}: the log was concluded from {self._kept_in_store} inputs and {kept_n} are kept: "
-                "restore the folder segments/ from a backup, or begin with a new data folder"
-            )
-        recovered = await recover(self.derivation, self._storage, self.cell, self._kept_in_store)
+        self._stored = dict(taken.positions)
+        self._places = {INPUT: 0} | dict(taken.positions)
+        records = [record async for record in self._storage.store.read_cell(self.cell)]
+        try:
+            recovered = await self._intake.recover(self.derivation, records, taken.positions)
+        except LogCorrupt:
+            raise
+        except LogError as error:
+            raise LogError(f"{self.cell}: {error}") from error
         # First who decides from here on and by what, then what follows from input that nobody concluded from yet.
-        await self._open(opening, recovered.cold)
-        for kept in recovered.behind:
-            await self._write(self.derivation.feed_input(kept), kept.position, start=False)
+        await self._open(opening, recovered)
+        for item in recovered.behind:
+            self._places = item.places
+            await self._write(self.derivation.feed(item), start=False)
         if recovered.cold:
             await self._rotate()
         fulfiller.fulfil(tuple(outstanding(self.state, self._rules.policy).values()))
 
-    async def _open(self, opening: Iterable[AnyFact], cold: str) -> None:
+    async def _open(self, opening: Iterable[AnyFact], recovered: Recovered) -> None:
         """Append the opening facts as one."""
         said = Derived()
         for fact in opening:
             if isinstance(fact, AgentStarted):
-                fact = msgspec.structs.replace(fact, epoch=self.epoch)
-            said.facts += self.derivation.feed_fact(fact).facts
-        if cold:
+                fact = self._started = msgspec.structs.replace(fact, epoch=self.epoch)
+            said.facts += self.derivation.feed_fact(fact, known=recovered.known).facts
+        if recovered.cold:
             off = OperatorRequested(
                 at=self._clock.now_us(),
                 request_id=derive(self.cell, COLD, str(self.epoch)),
                 who=AGENT,
                 kind="off",
-                reason=cold,
+                reason=recovered.cold,
             )
             said.facts += self.derivation.feed_fact(off).facts
-        await self._write(said, self._kept_in_store, start=False)
+        await self._write(said, start=False)
 
-    async def put(self, message: Input | AnyFact) -> None:
+    async def put(self, message: Message) -> None:
         """Hand over the next message; waits while the queue is full."""
-        await self._queue.put(message)
+        if self.outlet is not None and isinstance(message, Input):
+            await self.outlet(message)
+        else:
+            await self._queue.put(message)
 
     async def run(self) -> None:
         """Process messages for ever.
@@ -184,30 +179,41 @@ class CellService:
         LOG.error("cell %s: a wish failed: %r", self.cell, error)
         self.failed = self.failed or error
 
-    async def process(self, message: Input | AnyFact) -> None:
-        """Keep, derive, append, wish."""
-        keeper = self._storage.keeper
-        if not isinstance(message, Input):
-            await self._write(self.derivation.feed_fact(message), keeper.position, start=True)
+    async def process(self, message: Message) -> None:
+        """Accept, derive, append, wish."""
+        if not isinstance(message, Input | Delivered):
+            await self._write(self.derivation.feed_fact(message), start=True)
             return
-        kept = Kept(keeper.position + 1, self._clock.now_us(), message)
-        due = keeper.append(kept)
-        if message.source not in (WATCH, AGENT):
-            self.last_heard_us = kept.at_us
-        if isinstance(message, Tick):
-            keeper.sync()
-        await self._write(self.derivation.feed_input(kept), kept.position, start=True)
-        self.last_input_us = kept.at_us
-        if due:
+        item = self._intake.accept(message)
+        if item is None:
+            return
+        if item.source not in (WATCH, AGENT):
+            self.last_heard_us = item.at_us
+        await self._write_item(item)
+        self.last_input_us = item.at_us
+        if self._intake.due():
             await self._rotate()
 
-    async def _write(self, derived: Derived, position: int, *, start: bool) -> None:
+    async def _write_item(self, item: Item) -> None:
+        if (anew := self._intake.anew()) is not None:
+            await self._open_again(anew)
+        self._places = item.places
+        await self._write(self.derivation.feed(item), start=True)
+
+    async def _open_again(self, anew: Recovered) -> None:
+        """Begin once more with automation off: what detection said no longer goes on from what it said before."""
+        LOG.warning("%s: %s", self.cell, anew.cold)
+        async with self._writing:
+            self.epoch = (await self._storage.store.take(self.cell)).epoch
+        await self._open([msgspec.structs.replace(self._started, at=self._clock.now_us())], anew)
+
+    async def _write(self, derived: Derived, *, start: bool) -> None:
         if derived.facts:
-            self._storage.keeper.sync()
+            self._intake.sync()
             for data in derived.blobs.values():
                 self._storage.blobs.put(data)
             async with self._writing:
-                await self._append(derived.facts, position)
+                await self._append(derived.facts)
         assert self._fulfiller is not None, "start() comes first"
         if start and derived.effects:
             self._fulfiller.fulfil(derived.effects)
@@ -215,26 +221,23 @@ class CellService:
             wishes = outstanding(self.state, self._rules.policy).values()
             self._fulfiller.keep_wakes(frozenset(w.wake_id for w in wishes if isinstance(w, WakeAt)))
 
-    async def _append(self, facts: Sequence[AnyFact], position: int) -> None:
+    async def _append(self, facts: Sequence[AnyFact]) -> None:
+        advance = {name: (self._stored.get(name, 0), to) for name, to in self._places.items()}
         appended = await self._storage.store.append(
-            self.cell,
-            facts,
-            expected=self._version,
-            advance={INPUT: (self._kept_in_store, position)},
-            epoch=self.epoch,
+            self.cell, facts, expected=self._version, advance=advance, epoch=self.epoch
         )
-        self._version, self._kept_in_store = appended.version, position
+        self._version = appended.version
+        self._stored |= self._places
         for listener in self.listeners:
             listener(facts)
 
     async def _rotate(self) -> None:
         """Begin a segment that replay can start from."""
-        position = self._storage.keeper.position
-        sha256 = self._storage.blobs.put(self.derivation.snapshot())
-        fact = DetectorSnapshotted(at=self._clock.now_us(), position=position, sha256=sha256)
-        await self._write(self.derivation.feed_fact(fact), position, start=True)
+        sha256 = self._storage.blobs.put(self._intake.snapshot(self.derivation))
+        fact = DetectorSnapshotted(at=self._clock.now_us(), position=self._places.get(INPUT, 0), sha256=sha256)
+        await self._write(self.derivation.feed_fact(fact), start=True)
         # Last, since it deletes what the snapshot before this one needs.
-        self._storage.keeper.rotate()
+        self._intake.rotate()
 
     async def raise_epoch(self, reason: str) -> int:
         """Fence everything sent so far; returns the new epoch."""

@@ -19,14 +19,14 @@ from agent.guard.interlocks import snapshot_tags
 from agent.guard.question import Rulebook
 from agent.ports import Clock, Notifier, Reasoner, Robot
 from pipelines.advising import Advisor
-from pipelines.decide import AGENT
+from pipelines.rebaselining import rebaseline_control
 from schemas.catalogue import Action
 from schemas.commands import Command, Reading
 from schemas.errors import ConnectionFault
 from schemas.facts import AnyFact, CommandAnswered, ReadbackTaken, SnapshotTaken
 from schemas.outcomes import NotSent, Outcome, Unknown
 from schemas.plans import Tier
-from schemas.samples import Control, Input
+from schemas.samples import Input
 
 READBACK_PAUSE_S = 0.005
 """Wall time between two read-backs of a set-point that is not yet as asked."""
@@ -103,7 +103,7 @@ class Executor(Advisor):
         return self._machines.robots.get(action.robot) if action is not None else None
 
     async def _snapshot(self, effect: TakeSnapshot) -> None:
-        name = effect.action or self._rules.policy.hold_action
+        name = effect.action or self._rules.hold_action
         action = self._rules.catalogue.action(name)
         robot = self._robot(action)
         read_at = self._clock.now_us()
@@ -216,20 +216,9 @@ class Executor(Advisor):
         await self.deliver(fact)
 
     async def _rebaseline(self, effect: Rebaseline) -> None:
-        """Tell the detectors through the cell's one order, so that replay sees it at the same place."""
-        ids = {tag.name: tag.id for tag in self._rules.cell.tags}
         self._controls += 1
-        await self._service.put(
-            Control(
-                source=AGENT,
-                epoch=self._service.epoch,
-                seq=self._controls,
-                kind="rebaseline",
-                tags=tuple(ids[name] for name in effect.tags or tuple(ids) if name in ids),
-                settle_s=effect.settle_s,
-                text=effect.cause_id,
-            )
-        )
+        cell, epoch = self._rules.cell, self._service.epoch
+        await self._service.put(rebaseline_control(effect, cell, epoch=epoch, seq=self._controls))
 
 
 def _now_s() -> float:

@@ -15,8 +15,8 @@ import polars as pl
 from connectors.eventlog.blobs import FileBlobs
 from connectors.eventlog.reader import open_readonly
 from connectors.eventlog.segments import read_kept, stretches
+from pipelines.hosting import Folders
 from pipelines.replaying import sections
-from pipelines.runner import Folders
 from schemas.errors import LogError
 from schemas.plant import Cell
 from schemas.records import Recorded

@@ -24,8 +24,10 @@ from pipelines.advising import Advisor
 from pipelines.config import DECISIVE, rulebooks
 from pipelines.config_text import toml_text
 from pipelines.decide import CellService, Storage
+from pipelines.hosting import Folders
+from pipelines.intake import KeptIntake
 from pipelines.opening import VERSION, code_sha256
-from pipelines.runner import FolderKeeper, Folders
+from pipelines.runner import FolderKeeper
 from schemas.facts import AgentStarted, AnomalyDetected, AnyFact, ConfigAdopted, IncidentOpened
 from schemas.playbook import Playbook
 from schemas.samples import Input, Tick
@@ -71,7 +73,7 @@ async def _play_back(path: Path, data: Path, known: Sniffed) -> PlayedBack:
         bytes_max=segments.bytes_max,
         keep_bytes=segments.keep_bytes,
     )
-    service = CellService(rules, Storage(store, blobs, keeper), clock, queue_max=QUEUE_MAX)
+    service = CellService(rules, Storage(store, blobs), KeptIntake(keeper, blobs, clock), clock, queue_max=QUEUE_MAX)
     nothing = PlaybookReasoner(Playbook(rules=()), "")
     advisor = Advisor(service, clock, {"reflex": nothing, "proposal": nothing}, [LogNotifier()])
     found: list[AnyFact] = []

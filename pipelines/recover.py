@@ -1,54 +1,43 @@
 """Brings a derivation to where the log ends: fold all facts, restore the last snapshot, re-derive the kept input.
 
-Facts are folded, never concluded anew; only the detectors' memory is rebuilt, by feeding them what they were fed.
+Facts are folded, never concluded anew; only the memory beside the log is rebuilt, by feeding what was fed before.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from agent.ports import Blobs
-from pipelines.derive import Derivation
+from pipelines.derive import Derivation, Item
 from schemas.errors import CodecError
 from schemas.facts import DetectorSnapshotted
+from schemas.observations import Delivered
 from schemas.records import Recorded
-from schemas.samples import Kept
-
-if TYPE_CHECKING:
-    from pipelines.decide import Storage
+from schemas.samples import INPUT, Kept
 
 LOG = logging.getLogger("jidoka.recover")
+
+Kind = TypeVar("Kind", Kept, Delivered)
 
 
 @dataclass(slots=True)
 class Recovered:
     """What recovery left to do."""
 
-    behind: list[Kept] = field(default_factory=list)
+    behind: Sequence[Item] = field(default_factory=list)
     """Kept inputs whose facts are not in the log yet."""
     cold: str = ""
     """Why the detectors could not go on where they were and warm up again; empty if they could."""
-
-
-async def recover(derivation: Derivation, storage: Storage, cell: str, until: int) -> Recovered:
-    """Rebuild up to input position `until`.
-
-    Raises:
-        LogCorrupt: a stored record, blob or segment does not verify.
-    """
-    records = [record async for record in storage.store.read_cell(cell)]
-    inputs, cold = rebuild(derivation, storage.blobs, records, lambda after: storage.keeper.read(after=after))
-    for kept in inputs.up_to(until):
-        derivation.rebuild(kept)
-    return Recovered(list(inputs.rest()), cold)
+    known: Collection[str] | None = None
+    """Episodes that a detection elsewhere still knows; None: detection runs here and is asked."""
 
 
 def rebuild(
     derivation: Derivation, blobs: Blobs, records: Sequence[Recorded], read: Callable[[int], Iterator[Kept]]
-) -> tuple[Lookahead, str]:
+) -> tuple[Lookahead[Kept], str]:
     """Bring a fresh derivation to the end of `records`.
 
     Args:
@@ -75,11 +64,16 @@ def rebuild(
         for record in records[:done]:
             derivation.fold_state(record.fact)
         derivation.restore(snapshot.data)
-    for record in records[done:]:
-        for kept in inputs.up_to(record.inputs.get("input", 0)):
-            derivation.rebuild(kept)
-        derivation.fold(record.fact)
+    follow(derivation, records[done:], inputs)
     return inputs, cold
+
+
+def follow(derivation: Derivation, records: Sequence[Recorded], inputs: Lookahead[Kind]) -> None:
+    """Fold records, each after the inputs that it was concluded from."""
+    for record in records:
+        for item in inputs.up_to(record.inputs.get(INPUT, 0)):
+            derivation.rebuild(item)
+        derivation.fold(record.fact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,26 +105,26 @@ def usable_snapshot(derivation: Derivation, blobs: Blobs, records: Sequence[Reco
     return None, cold
 
 
-class Lookahead:
+class Lookahead(Generic[Kind]):
     """Kept inputs, taken up to a position at a time."""
 
-    def __init__(self, inputs: Iterator[Kept]) -> None:
-        self._inputs = inputs
-        self._next = next(inputs, None)
+    def __init__(self, inputs: Iterator[Kind]) -> None:
+        self._inputs: Iterator[Kind] = inputs
+        self._next: Kind | None = next(inputs, None)
 
     @property
     def position(self) -> int | None:
         """Of the next input; None at the end."""
         return self._next.position if self._next is not None else None
 
-    def up_to(self, position: int) -> Iterator[Kept]:
+    def up_to(self, position: int) -> Iterator[Kind]:
         """Yield inputs with a position of at most `position`."""
         while self._next is not None and self._next.position <= position:
-            kept, self._next = self._next, next(self._inputs, None)
-            yield kept
+            item, self._next = self._next, next(self._inputs, None)
+            yield item
 
-    def rest(self) -> Iterator[Kept]:
+    def rest(self) -> Iterator[Kind]:
         """Yield all that is left."""
         while self._next is not None:
-            kept, self._next = self._next, next(self._inputs, None)
-            yield kept
+            item, self._next = self._next, next(self._inputs, None)
+            yield item

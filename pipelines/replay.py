@@ -75,7 +75,7 @@ def refuse_sockets() -> None:
 
 def replay(
     records: Iterable[Recorded],
-    inputs: Lookahead,
+    inputs: Lookahead[Kept],
     *,
     derivation: Derivation,
     progress: Callable[[Replayed], None] | None = None,
@@ -103,7 +103,7 @@ def replay(
 class _Run:
     """One pass: facts that were derived and still wait for their record."""
 
-    def __init__(self, derivation: Derivation, inputs: Lookahead) -> None:
+    def __init__(self, derivation: Derivation, inputs: Lookahead[Kept]) -> None:
         self.result = Replayed()
         self._derivation, self._inputs = derivation, inputs
         self._expected: deque[AnyFact] = deque()
@@ -139,7 +139,7 @@ class _Run:
                 return
 
     def _feed(self, kept: Kept) -> None:
-        self._expected.extend(self._derivation.feed_input(kept).facts)
+        self._expected.extend(self._derivation.feed(kept).facts)
         self.result.inputs_fed += 1
         step_us = kept.at_us - self._fed_at if self._fed_at else 0
         self.result.plant_us += step_us if step_us <= PAUSE_US else 0

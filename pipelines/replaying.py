@@ -14,9 +14,9 @@ from connectors.eventlog.segments import Stretch, read_kept, stretches
 from pipelines.config import DECISIVE, rulebooks
 from pipelines.decide import COLD
 from pipelines.derive import Derivation
+from pipelines.hosting import Folders
 from pipelines.recover import Lookahead, rebuild, usable_snapshot
 from pipelines.replay import Replayed, replay
-from pipelines.runner import Folders
 from schemas.errors import LogError
 from schemas.facts import DERIVED_NAMES, AgentStarted, ConfigAdopted, DetectorSnapshotted, OperatorRequested
 from schemas.records import Recorded
@@ -175,7 +175,7 @@ class _Begin:
     index: int
     """Of its first record."""
     derivation: Derivation
-    inputs: Lookahead
+    inputs: Lookahead[Kept]
 
 
 def _begin(

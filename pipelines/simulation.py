@@ -17,6 +17,7 @@ from connectors.plant.direct import DirectPlant, DirectRobot
 from pipelines.config import Configuration
 from pipelines.decide import CellService, Storage
 from pipelines.executor import Executor, Machines
+from pipelines.intake import KeptIntake
 from pipelines.opening import opening_facts
 from pipelines.reasoning import reasoners_of
 from schemas.facts import AnyFact
@@ -79,7 +80,11 @@ class Simulation:
         self.blobs = blobs or MemoryBlobs()
         self.keeper = keeper or MemoryKeeper()
         self.service = CellService(
-            self.rules, Storage(self.store, self.blobs, self.keeper), self.clock, queue_max=10_000
+            self.rules,
+            Storage(self.store, self.blobs),
+            KeptIntake(self.keeper, self.blobs, self.clock),
+            self.clock,
+            queue_max=10_000,
         )
         robot = wrap_robot(DirectRobot(self.plant))
         self.executor = Executor(

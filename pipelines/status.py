@@ -133,6 +133,8 @@ def _stage(incident_id: str, state: CellState) -> str:
     commands = [state.commands[p.commands[p.step]] for p in state.plans_of(incident_id)]
     if commands:
         return ", ".join(f"{c.command.action} {c.phase.replace('_', ' ')}" for c in commands)
+    if state.in_doubt(incident_id):
+        return "in doubt: look at the machine, then jidoka resolve"
     if state.asks_of(incident_id):
         return "being thought about"
     return "quiet, closing soon" if not incident.open_episodes else "watched"

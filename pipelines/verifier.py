@@ -11,14 +11,14 @@ from collections.abc import Sequence
 import msgspec
 
 from agent.cell import CellState
-from pipelines.features.row import Row
 from schemas.catalogue import Catalogue, Postcondition
 from schemas.errors import CodecError
 from schemas.facts import EffectAbsent, EffectVerified
+from schemas.observations import ObservedRow
 from schemas.plant import Cell
 
 UNSEEN_S = 30.0
-"""Agent time without any input beyond which the agent was down: a living source ticks every second."""
+"""Agent time without a tick beyond which the agent was down: a living source ticks every second."""
 
 
 class Watch(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class Watch(msgspec.Struct, frozen=True):
 
     since_at: int
     unseen_us: int = 0
-    """Agent time since then in which no input came: it does not count against the effect."""
+    """Agent time since then in which no tick came: it does not count against the effect."""
     rows: int = 0
     held_since_at: int = 0
     worst: float = 0.0
@@ -51,7 +51,7 @@ class Verifier:
         self._group = {tag.name: tag.group for tag in cell.tags}
         self._watches: dict[str, Watch] = {}
         self._last_at = 0
-        """Agent time of the last input."""
+        """Agent time of the last tick."""
 
     def follow(self, state: CellState) -> None:
         """Watch exactly the commands that the state says are being verified."""
@@ -60,8 +60,8 @@ class Verifier:
             key: self._watches.get(key, Watch(since_at=progress.since_at)) for key, progress in wanted.items()
         }
 
-    def feed(self, rows: Sequence[Row], at_us: int, state: CellState) -> list[EffectVerified | EffectAbsent]:
-        """Return what `rows`, and the time until `at_us`, prove."""
+    def feed(self, rows: Sequence[ObservedRow], at_us: int, state: CellState) -> list[EffectVerified | EffectAbsent]:
+        """Return what a tick proves: the rows that it closed, and the time until `at_us`."""
         results: list[EffectVerified | EffectAbsent] = []
         self._pass(at_us)
         for command_id in list(self._watches):
@@ -82,7 +82,7 @@ class Verifier:
         return results
 
     def _pass(self, at_us: int) -> None:
-        """Leave out the time between two inputs in which the agent was not there."""
+        """Leave out the time between two ticks in which the agent was not there."""
         unseen_us = at_us - self._last_at if self._last_at and at_us - self._last_at > UNSEEN_S * 1e6 else 0
         self._last_at = at_us
         if unseen_us:
@@ -90,7 +90,7 @@ class Verifier:
                 self._watches[key] = msgspec.structs.replace(watch, unseen_us=watch.unseen_us + unseen_us)
 
     def _rows(
-        self, command_id: str, condition: Postcondition, rows: Sequence[Row], at_us: int
+        self, command_id: str, condition: Postcondition, rows: Sequence[ObservedRow], at_us: int
     ) -> EffectVerified | None:
         group = self._group[condition.tag]
         for row in rows:

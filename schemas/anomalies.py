@@ -9,5 +9,5 @@ DetectorKind = Literal["quality", "stale", "stuck", "limit", "shift"]
 
 Severity = Literal["low", "medium", "high"]
 
-ClearReason = Literal["normal", "rebaselined", "gated", "shelved", "forgotten"]
+ClearReason = Literal["normal", "rebaselined", "shelved", "forgotten"]
 """forgotten: the detectors began anew without it, so nobody would ever see it end."""

@@ -35,7 +35,7 @@ class Argument(Strict):
     tag: str
     """The set-point tag that it moves: gives `From` and is read back. Its unit must equal `unit`."""
     tolerance: float = Field(default=1e-6, ge=0)
-    """Largest difference between asked and read back."""
+    """Largest difference between asked and read back. A REAL (32 bits) keeps 7 digits: give it 1e-6 of the range."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Argument:
@@ -139,7 +139,7 @@ class Action(Strict):
     ttl_s: float = Field(default=10.0, gt=0)
     """Counted by the PLC from receipt."""
     idempotent: bool = True
-    """Whether it may be sent a second time once the robot said, behind the fence, that it never saw the first."""
+    """Whether it may be sent again once the robot said, behind the fence, that it never saw it."""
     binding: Binding
     """How it is said to the robot."""
 

@@ -7,11 +7,18 @@ shows, and its input's position, so that a repeated one is known.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import msgspec
 
 from schemas.errors import CodecError
 from schemas.facts import Detected
+from schemas.samples import INPUT
+
+OFFSET = "anomalies.v1"
+"""Among the store's positions: the offset of the last observation that was decided upon, plus one."""
+BEGUN = "detection"
+"""Among the store's positions: when the detectors began whose observations are decided upon."""
 
 
 class ObservedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,16 +48,17 @@ class Observation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Position of the observation before this one; 0 for the first."""
     at: int
     """Agent time of taking the input, microseconds since 1970 UTC; all facts carry it."""
+    begun_at: int
+    """Agent time of the first input that these detectors saw. Detectors that began later replace those before, and know
+    nothing of what those had open."""
     source: str
     """Who gave the input."""
     tick: bool
     """Whether the input was a tick: time has passed, and rows may have closed."""
     facts: tuple[Detected, ...] = ()
     rows: tuple[ObservedRow, ...] = ()
-    cold: str = ""
-    """Why the detectors begin anew with this input; empty: they go on. What they had open is forgotten."""
     snapshot: str = ""
-    """SHA-256 of a blob with the detectors' memory after this input, now and then; empty: none."""
+    """SHA-256 of a blob with the memory of detection after this input, now and then; empty: none."""
 
 
 _DECODER = msgspec.json.Decoder(Observation)
@@ -72,3 +80,32 @@ def decode_observation(data: bytes) -> Observation:
         return _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CodecError(f"not an observation: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """An observation as the decision service got it."""
+
+    offset: int
+    """Of its message in the cell's partition."""
+    observation: Observation
+
+    @property
+    def position(self) -> int:
+        """Of the input in the cell's one order."""
+        return self.observation.position
+
+    @property
+    def at_us(self) -> int:
+        """Agent time of taking the input, microseconds since 1970 UTC."""
+        return self.observation.at
+
+    @property
+    def source(self) -> str:
+        """Who gave the input."""
+        return self.observation.source
+
+    @property
+    def places(self) -> dict[str, int]:
+        """How far the input has been taken with this, by what the store calls it."""
+        return {INPUT: self.position, OFFSET: self.offset + 1, BEGUN: self.observation.begun_at}

@@ -13,6 +13,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+INPUT = "input"
+"""Among the store's positions: of the last input of the cell that was concluded from."""
+
+AGENT = "agent"
+"""Source of the input that the executor gives; all but it and `WATCH` is the plant."""
+WATCH = "watch"
+"""Source of the tick by which the runtime says that no source says anything any more."""
+
 STATUS_GOOD = 0x00000000
 STATUS_BAD = 0x80000000
 
@@ -111,6 +119,16 @@ class Kept:
     at_us: int
     """Agent time, microseconds since 1970 UTC. Facts that follow from this input carry it."""
     input: Input
+
+    @property
+    def source(self) -> str:
+        """Who gave the input."""
+        return self.input.source
+
+    @property
+    def places(self) -> dict[str, int]:
+        """How far the input has been taken with this, by what the store calls it."""
+        return {INPUT: self.position}
 
 
 def is_good(status: NDArray[np.uint32]) -> NDArray[np.bool_]:

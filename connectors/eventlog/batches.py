@@ -21,6 +21,8 @@ SAMPLE_SCHEMA = pl.Schema(
     {"tag": pl.UInt32, "source_at": pl.Int64, "server_at": pl.Int64, "value": pl.Float64, "status": pl.UInt32}
 )
 """Columns of a batch on the wire, in this order."""
+_NAMES, _DTYPES = SAMPLE_SCHEMA.names(), SAMPLE_SCHEMA.dtypes()
+"""Compared one by one: a frame builds its schema anew each time it is asked."""
 
 _HEADER = struct.Struct("<QQIH")
 """Epoch, seq, number of samples, length of the source's name, which follows."""
@@ -57,7 +59,9 @@ def encode_columns(batch: SampleBatch) -> bytes:
         if columns[name].dtype != dtype:
             raise ValueError(f"column {name!r} is {columns[name].dtype}, not {np.dtype(dtype)}")
     stream = io.BytesIO()
-    pl.DataFrame(columns).write_ipc_stream(stream, compression="uncompressed")
+    pl.DataFrame([pl.Series(name, column) for name, column in columns.items()]).write_ipc_stream(
+        stream, compression="uncompressed"
+    )
     return stream.getvalue()
 
 
@@ -71,7 +75,7 @@ def decode_columns(data: bytes, *, source: str, epoch: int, seq: int) -> SampleB
         frame = pl.read_ipc_stream(data)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise CodecError(f"not an Arrow stream: {error}") from error
-    if frame.schema != SAMPLE_SCHEMA:
+    if frame.columns != _NAMES or frame.dtypes != _DTYPES:
         raise CodecError(f"the columns of a sample batch are {dict(SAMPLE_SCHEMA)}, not {dict(frame.schema)}")
     return SampleBatch(source, epoch, seq, *(_array(column) for column in frame.get_columns()))
 

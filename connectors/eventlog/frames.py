@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -87,9 +88,19 @@ def encode_frame(kept: Kept, *, synced: int) -> bytes:
         kind, body = _BATCH, encode_batch(kept.input)
     else:
         kind, body = _OTHER, _ENCODER.encode(kept.input)
-    payload = _PAYLOAD.pack(kept.position, synced, kept.at_us, kind) + body
+    return pack_frame(kept.position, synced=synced, at_us=kept.at_us, kind=kind, body=body)
+
+
+def pack_frame(position: int, *, synced: int, at_us: int, kind: int, body: bytes) -> bytes:
+    """Return a frame of any kind; `encode_frame` uses 1 and 2."""
+    payload = _PAYLOAD.pack(position, synced, at_us, kind) + body
     length = _LENGTH.pack(len(payload))
     return length + _LENGTH.pack(zlib.crc32(payload, zlib.crc32(length))) + payload
+
+
+def unpack_frame(frame: Frame) -> tuple[int, memoryview]:
+    """Return kind and body of a whole frame."""
+    return int(_PAYLOAD.unpack_from(frame.payload)[3]), frame.payload[_PAYLOAD.size :]
 
 
 def frame_at(data: memoryview, offset: int) -> Frame | None:
@@ -129,10 +140,27 @@ def synced_beyond(data: memoryview, offset: int, last: int) -> bool:
 
     Looked for is any whole frame at any offset from `offset` on, since a damaged length hides where frames begin.
     """
+    for begin, position, synced in _seeming_frames(data, offset):
+        if last < synced < position and frame_at(data, begin) is not None:
+            return True
+    return False
+
+
+def next_frame(data: memoryview, offset: int, last: int) -> int | None:
+    """Return where the first whole frame of a position after `last` begins, at any offset; None: there is none."""
+    for begin, position, synced in _seeming_frames(data, offset):
+        # A frame takes more than one byte: a position further on than there are bytes is none.
+        if last < position < last + len(data) and synced < position and frame_at(data, begin) is not None:
+            return begin
+    return None
+
+
+def _seeming_frames(data: memoryview, offset: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (offset, position, synced) wherever a frame may begin; most are none."""
     raw = np.frombuffer(data[offset:], dtype=np.uint8)
     starts_n = len(raw) - _FRAME.size - _PAYLOAD.size + 1
     if starts_n <= 0:
-        return False
+        return
     # Positions are far below 2**40: of random bytes, one in 16 million looks like one.
     at = _FRAME.size
     zeros = (raw[at + 5 : at + 5 + starts_n] == 0) & (raw[at + 6 : at + 6 + starts_n] == 0)
@@ -140,6 +168,4 @@ def synced_beyond(data: memoryview, offset: int, last: int) -> bool:
     for start in np.flatnonzero(zeros):
         begin = offset + int(start)
         position, synced, _, _ = _PAYLOAD.unpack_from(data, begin + _FRAME.size)
-        if last < synced < position and frame_at(data, begin) is not None:
-            return True
-    return False
+        yield begin, position, synced

@@ -1,13 +1,14 @@
 """The kept input of one cell, in files: what replay feeds to the detectors again.
 
 `segment-<first position, 20 digits>.jk`, each a header and frames (`frames`). An input is written before it is
-processed, and synced before a fact that follows from it is appended. The oldest files go when all together exceed
-`keep_bytes`, unless an incident has pinned them.
+processed, and synced before a fact that follows from it is appended. The oldest files go beyond `keep_bytes`; those
+that an incident has pinned have a bound of their own, so that they starve nothing else and do not fill the disk.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from bisect import bisect_right
@@ -32,6 +33,10 @@ from schemas.samples import Kept
 Pins = Callable[[], Iterable[tuple[int, int]]]
 """Ranges of positions, first and last, that somebody still needs."""
 
+KEEP_PINNED_BYTES = 20_000_000_000
+"""Pinned input of one cell; beyond it the oldest goes too. An incident that nobody closes pins all that follows."""
+
+_log = logging.getLogger(__name__)
 _NAME = re.compile(r"segment-(\d{20})\.jk")
 _REMEDY = "restore the file from a backup; the facts in the log stay, only a re-run over this stretch is lost"
 
@@ -51,14 +56,24 @@ class _Found:
 class SegmentWriter:
     """The one writer of a folder of segments."""
 
-    def __init__(self, folder: Path, *, cell: str, bytes_max: int, keep_bytes: int, pins: Pins = lambda: ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        cell: str,
+        bytes_max: int,
+        keep_bytes: int,
+        keep_pinned_bytes: int = KEEP_PINNED_BYTES,
+        pins: Pins = lambda: (),
+    ) -> None:
         """Open the last segment behind its last whole frame, or begin the first.
 
         Args:
             folder: Of this cell alone; made if it is missing.
             cell: Stands in every file.
             bytes_max: Size at which `append` says that a rotation is due.
-            keep_bytes: What all files together may take; the present one is never deleted.
+            keep_bytes: What the files that nobody has pinned may take; the present one is never deleted.
+            keep_pinned_bytes: What the pinned ones may take.
             pins: Asked at each rotation.
 
         Raises:
@@ -66,7 +81,8 @@ class SegmentWriter:
             LogCorrupt: a frame that was synced does not verify.
         """
         self.folder, self.cell = folder, cell
-        self._bytes_max, self._keep_bytes, self._pins = bytes_max, keep_bytes, pins
+        self._bytes_max, self._keep_bytes, self._keep_pinned_bytes = bytes_max, keep_bytes, keep_pinned_bytes
+        self._pins = pins
         self.position = 0
         """Of the last input kept, 0 if there is none."""
         self.torn_bytes = 0
@@ -127,7 +143,7 @@ class SegmentWriter:
         self._synced = self.position
 
     def rotate(self) -> None:
-        """Go on in a new file, and delete the oldest ones beyond `keep_bytes` that nobody has pinned.
+        """Go on in a new file, and delete the oldest ones beyond `keep_bytes`, of pinned ones `keep_pinned_bytes`.
 
         Raises:
             LogHalted: the disk failed.
@@ -182,18 +198,23 @@ class SegmentWriter:
         self._first, self._size = position, len(header)
 
     def _delete_old(self) -> None:
-        starts = segment_starts(self.folder)
-        sizes = {start: _path(self.folder, start).stat().st_size for start in starts}
-        kept_bytes = sum(sizes.values())
-        pins = list(self._pins())
-        for start, next_start in pairwise(starts):
-            if kept_bytes <= self._keep_bytes:
-                break
-            if any(first < next_start and start <= last for first, last in pins):
-                continue
-            _path(self.folder, start).unlink()
-            kept_bytes -= sizes[start]
+        starts, pins = segment_starts(self.folder), list(self._pins())
+        pinned = [a for a, b in pairwise(starts) if any(first < b and a <= last for first, last in pins)]
+        self._trim([start for start in starts if start not in set(pinned)], self._keep_bytes)
+        for start in self._trim([*pinned, starts[-1]], self._keep_pinned_bytes):
+            _log.warning("%s: pinned, and deleted beyond %d bytes", _path(self.folder, start), self._keep_pinned_bytes)
         sync_folder(self.folder)
+
+    def _trim(self, starts: Sequence[int], keep_bytes: int) -> list[int]:
+        """Delete the oldest of these files, never the last, until the rest fits; returns what went."""
+        sizes = [_path(self.folder, start).stat().st_size for start in starts]
+        gone = []
+        for n, start in enumerate(starts[:-1]):
+            if sum(sizes[n:]) <= keep_bytes:
+                break
+            _path(self.folder, start).unlink()
+            gone.append(start)
+        return gone
 
     def _check(self) -> None:
         if self._closed:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import KafkaAdminClient  # type: ignore[import-untyped]
-from kafka.admin import (  # type: ignore[import-untyped]
+from kafka import KafkaAdminClient
+from kafka.admin import (
     ACL,
     ACLFilter,
     ACLOperation,
@@ -23,7 +23,7 @@ from kafka.admin import (  # type: ignore[import-untyped]
     ResourcePatternFilter,
     ResourceType,
 )
-from kafka.errors import KafkaError, for_code  # type: ignore[import-untyped]
+from kafka.errors import KafkaError, for_code
 
 from connectors.kafka.connection import connect, translate
 from connectors.kafka.topics import Difference, Found, compare, config_of

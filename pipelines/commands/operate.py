@@ -78,9 +78,16 @@ def off(config: Config = HERE, data: Data = None, cell: CellOption = "", reason:
 
 
 def on(config: Config = HERE, data: Data = None, cell: CellOption = "", reason: Reason = "") -> None:
-    """Switch automation on again, and take the off-switch file away."""
-    folders(config, data).off_file.unlink(missing_ok=True)
+    """Switch automation of a cell on again. With one cell the off-switch file goes too, once the agent has agreed."""
+    where = folders(config, data)
     _ask(config, data, kind="on", cell=cell, reason=reason)
+    if not where.off_file.exists():
+        return
+    if len(call(where.socket, {"kind": "status"})["cells"]) > 1:
+        print(f"{where.off_file} still stops every cell: remove it when all of them may go on")
+        return
+    where.off_file.unlink(missing_ok=True)
+    print(f"{where.off_file} is taken away")
 
 
 def resolve(

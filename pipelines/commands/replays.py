@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +12,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from connectors.eventlog.blobs import FileBlobs
-from connectors.eventlog.reader import open_readonly
 from pipelines.commands.options import HERE, Config, Data, folders
 from pipelines.config import load
+from pipelines.hosting import Folders
 from pipelines.replay import Replayed, refuse_sockets
 from pipelines.replaying import replay_folder, sections, state_at
-from pipelines.runner import Folders
 from pipelines.screen import status_table
 from pipelines.status import view
+from pipelines.whole_log import read_whole
 from schemas.records import Recorded
 
 app = typer.Typer(help="Fold or re-run what is recorded. Replay cannot act.", no_args_is_help=True)
@@ -35,7 +34,7 @@ def state(
 ) -> None:
     """Show what was known at a time or at a position of the log."""
     where = folders(config, data)
-    records = asyncio.run(read_all(where.log))
+    records = read_whole(where.log)
     blobs, at_us = FileBlobs(where.blobs), _microseconds(at)
     views = []
     for cell in _cells(records):
@@ -55,7 +54,7 @@ def run(
 ) -> None:
     """Re-derive every fact from the kept input and compare byte for byte; exit 1 at the first difference."""
     where = folders(config, data)
-    records = asyncio.run(read_all(where.log))
+    records = read_whole(where.log)
     refuse_sockets()
     diverged = False
     for cell in _cells(records):
@@ -94,15 +93,6 @@ def _said(cell: str, result: Replayed, took_s: float) -> str:
         f"{text}\nFIRST DIFFERENCE at position {where.position}"
         f"\n  recorded: {where.recorded or 'nothing'}\n  replayed: {where.replayed or 'nothing'}"
     )
-
-
-async def read_all(folder: Path) -> list[Recorded]:
-    """Return every record of a log."""
-    store = open_readonly(folder)
-    try:
-        return [record async for record in store.read_all()]
-    finally:
-        await store.close()
 
 
 def _cells(records: list[Recorded]) -> list[str]:

@@ -13,7 +13,8 @@ import typer
 
 from pipelines.commands.options import HERE, Config
 from pipelines.config import load
-from pipelines.runner import Parts, running, until_failure
+from pipelines.hosting import Parts
+from pipelines.runner import running, until_failure
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +32,7 @@ def run(config: Config = HERE) -> None:
             print(f"running {', '.join(runtime.services)}; operator socket {runtime.folders.socket}", flush=True)
             await until_failure(runtime)
 
-    _until_told(go())
+    until_told(go())
 
 
 def parts_of(configuration: Any) -> Parts:
@@ -57,7 +58,7 @@ def cell(
     from connectors.plant.process import CellSettings, serve_cell
 
     settings = CellSettings(data=data, port=port, speed=speed, seed=seed, insecure=insecure, origin_us=origin_us)
-    _until_told(serve_cell(settings))
+    until_told(serve_cell(settings))
 
 
 def demo(
@@ -66,21 +67,24 @@ def demo(
     speed: Annotated[float, typer.Option("--speed", help="Plant time per wall time, up to 20.")] = 10.0,
     seed: Annotated[int, typer.Option("--seed")] = 1,
     data: Annotated[Path | None, typer.Option("--data", help="Data folder; a new one under ./var if left out.")] = None,
+    kafka: Annotated[str, typer.Option("--kafka", help="Play the scenes over this broker, HOST:PORT.")] = "",
 ) -> None:
     """Show it all: a simulated cell, the agent, faults at a key press; or scripted scenes that must come out so."""
     from pipelines.demo.play import LETTERS, interactive, scripted
 
     if script != "all" and not set(script) <= set(LETTERS):
         raise typer.BadParameter(f"{script!r}: write all, or some of the letters {', '.join(LETTERS)}")
+    if kafka and not script:
+        raise typer.BadParameter("--kafka goes with --script: all, or letters")
     if script:
-        raise typer.Exit(scripted(script, speed=speed, seed=seed, data=data))
+        raise typer.Exit(scripted(script, speed=speed, seed=seed, data=data, kafka=kafka))
     interactive(speed=speed, seed=seed, data=data, headless=headless)
 
 
 def doctor(config: Config = HERE) -> None:
     """Check configuration, server, certificates, clock, tags, rights and permissives; say what to mend."""
     from connectors.opcua.checks import check_server
-    from pipelines.runner import clock_of
+    from pipelines.hosting import clock_of
 
     configuration = load(config)
     print(f"ok    configuration: {len(configuration.plant.cells)} cells, all files agree")
@@ -96,7 +100,7 @@ def doctor(config: Config = HERE) -> None:
         raise typer.Exit(1)
 
 
-def _until_told(work: Coroutine[Any, Any, None]) -> None:
+def until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run until done, SIGINT or SIGTERM; both end it in order, and a second one does not disturb that."""
 
     async def go() -> None:

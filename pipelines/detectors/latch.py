@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.features.packed import Counts, Mask
+from pipelines.features.packed import Counts, Mask, pack, unpack
 
 
 class Latch:
@@ -82,3 +82,21 @@ class Latch:
         self._beyond, self._within = state["beyond"], state["within"]
         self._onset_at, self.active = state["onset_at"], state["active"]
         self.quiet = not (self.active.any() or self._beyond.any())
+
+
+class Latched:
+    """The closing part of a detector whose whole memory is one latch."""
+
+    _latch: Latch
+
+    def reset(self, slots: Counts) -> None:
+        """Forget counts and open conditions of these tags."""
+        self._latch.reset(slots)
+
+    def snapshot(self) -> bytes:
+        """Return the whole memory."""
+        return pack(self._latch.state())
+
+    def restore(self, data: bytes) -> None:
+        """Go back to a memory."""
+        self._latch.load(unpack(data))

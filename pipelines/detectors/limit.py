@@ -6,15 +6,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipelines.detectors.latch import Latch
+from pipelines.detectors.latch import Latch, Latched
 from pipelines.detectors.port import Context, Family, Signal
 from pipelines.features.columns import Columns
-from pipelines.features.packed import Counts, Floats, pack, unpack
+from pipelines.features.packed import Counts, Floats
 from pipelines.features.row import Row
 from schemas.anomalies import Severity
 
 
-class Limit:
+class Limit(Latched):
     """Watches tags with limits, of whatever role. A value on the limit is within."""
 
     family: ClassVar[Family] = "process"
@@ -53,15 +53,3 @@ class Limit:
             direction="up" if above else "down",
             detail=f"{tag.name}: {value:.6g} {tag.unit} is {side} of {limit:g} {tag.unit}",
         )
-
-    def reset(self, slots: Counts) -> None:
-        """Forget counts and open conditions of these tags."""
-        self._latch.reset(slots)
-
-    def snapshot(self) -> bytes:
-        """Return the whole memory."""
-        return pack(self._latch.state())
-
-    def restore(self, data: bytes) -> None:
-        """Go back to a memory."""
-        self._latch.load(unpack(data))

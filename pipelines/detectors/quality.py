@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pipelines.detectors.latch import Latch
+from pipelines.detectors.latch import Latch, Latched
 from pipelines.detectors.port import Context, Family, Signal
 from pipelines.features.columns import Columns
-from pipelines.features.packed import Counts, Floats, pack, unpack
+from pipelines.features.packed import Counts, Floats
 from pipelines.features.row import BAD, Row
 from schemas.anomalies import Severity
 
 
-class Quality:
+class Quality(Latched):
     """Watches every measured tag, of whatever role."""
 
     family: ClassVar[Family] = "data"
@@ -40,15 +40,3 @@ class Quality:
     def _begin(self, slot: int, row: Row) -> Signal:
         detail = f"{row.tags[slot]}: the source marks the value as not good, or it is not a number in the tag's range"
         return Signal(slot, begins=True, onset_at=self._latch.onset_at(slot), detail=detail)
-
-    def reset(self, slots: Counts) -> None:
-        """Forget counts and open conditions of these tags."""
-        self._latch.reset(slots)
-
-    def snapshot(self) -> bytes:
-        """Return the whole memory."""
-        return pack(self._latch.state())
-
-    def restore(self, data: bytes) -> None:
-        """Go back to a memory."""
-        self._latch.load(unpack(data))

@@ -11,15 +11,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipelines.detectors.latch import Latch
+from pipelines.detectors.latch import Latch, Latched
 from pipelines.detectors.port import Context, Family, Signal
 from pipelines.features.columns import Columns
-from pipelines.features.packed import Counts, Floats, pack, unpack
+from pipelines.features.packed import Counts, Floats
 from pipelines.features.row import Row
 from schemas.anomalies import Severity
 
 
-class Shift:
+class Shift(Latched):
     """Watches process tags, derived ones too, while the cell executes."""
 
     family: ClassVar[Family] = "process"
@@ -54,15 +54,3 @@ class Shift:
             direction="up" if z > 0 else "down",
             detail=f"{tag.name}: {value:.6g} {tag.unit} is {z:+.3g} robust standard deviations from {normal:.6g}",
         )
-
-    def reset(self, slots: Counts) -> None:
-        """Forget counts and open conditions of these tags."""
-        self._latch.reset(slots)
-
-    def snapshot(self) -> bytes:
-        """Return the whole memory."""
-        return pack(self._latch.state())
-
-    def restore(self, data: bytes) -> None:
-        """Go back to a memory."""
-        self._latch.load(unpack(data))

@@ -26,12 +26,10 @@ from schemas.evidence import Evidence
 from schemas.facts import CalibrationAdopted, Detected, LineStateChanged, SourceChanged, SourceGap
 from schemas.line import state_name
 from schemas.plant import Cell
-from schemas.samples import Control, Gap, Kept, LineEvent, SampleBatch, Tick
+from schemas.samples import WATCH, Control, Gap, Kept, LineEvent, SampleBatch, Tick
 
 SNAPSHOT_VERSION: Final = 2
 """Raise it with every change of what a snapshot holds."""
-WATCH: Final = "watch"
-"""Source of the tick by which the runtime says that no source says anything any more."""
 
 
 @dataclass(slots=True)

@@ -14,6 +14,8 @@ import pytest
 import typer.main
 
 from agent.guard.check import RULES
+from agent.guard.interactions import PASSES_BY_ITSELF
+from agent.guard.question import ATTEMPTS_MAX
 from agent.incident import Phase
 from pipelines import configbook, factbook
 from pipelines.cli import app
@@ -109,6 +111,31 @@ def test_the_safety_page_has_every_rule_of_the_guard_in_order_with_its_sentence(
     said = re.findall(r"^\| \d+ \| `([\w.]+)` \| (.+?) \|", page("docs/safety.md"), re.MULTILINE)
     wanted = [(rule_name(rule), (rule.__doc__ or "").strip().splitlines()[0]) for rule in RULES]
     assert said == wanted
+
+
+def named_between(text: str, start: str, end: str) -> set[str]:
+    """Return the words in code spans from one word of a page to another."""
+    return set(re.findall(r"`([\w.]+)`", text[text.index(start) : text.index(end, text.index(start))]))
+
+
+def test_the_safety_page_names_the_rules_that_pass_by_themselves():
+    """Was: by numbers, which went wrong when a rule was put in between."""
+    said = named_between(
+        page("docs/safety.md"), "those that pass by themselves", "A command refused only by these four"
+    )
+    assert said == PASSES_BY_ITSELF | {"freshness.source"}
+
+
+def test_the_safety_page_names_what_a_way_back_to_safe_is_exempt_from():
+    """Was: `interlock.preconditions`, by a number, which nothing is exempt from."""
+    said = named_between(page("docs/safety.md"), "is exempt from", "and from nothing")
+    asking = {rule_name(rule) for rule in RULES if "towards_safe()" in inspect.getsource(rule)}
+    assert said == asking - {"risk_class"} | {"approvals"}
+
+
+def test_the_safety_page_says_how_often_a_command_is_sent():
+    words = {1: "one send", 2: "two sends", 3: "three sends"}
+    assert f"{words[ATTEMPTS_MAX]} in all" in page("docs/safety.md")
 
 
 def rule_name(rule) -> str:

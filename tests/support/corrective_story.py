@@ -28,7 +28,7 @@ from connectors.eventlog.verify import verify
 from connectors.plant.direct import DirectPlant
 from connectors.plant.plc import Answer, Plc
 from pipelines.config import Configuration
-from pipelines.decide import INPUT, CellService
+from pipelines.decide import CellService
 from pipelines.derive import Derivation
 from pipelines.executor import Executor
 from pipelines.recover import rebuild
@@ -39,7 +39,7 @@ from schemas import facts
 from schemas.facts import DERIVED_NAMES, AnyFact, OperatorRequested
 from schemas.line import PackMLState
 from schemas.records import Recorded
-from schemas.samples import Kept
+from schemas.samples import INPUT, Kept
 from tests.support.crashing import Crash, CrashingBlobs, CrashingKeeper, CrashingRobot, CrashingStore, Points
 from tests.support.quick_plant import quick_configuration, quick_plant
 

@@ -138,12 +138,12 @@ class Resends(Executor):
 class ActsFirst(CellService):
     """Starts what follows from a fact before the fact is durable."""
 
-    async def _write(self, derived: Derived, position: int, *, start: bool) -> None:
+    async def _write(self, derived: Derived, *, start: bool) -> None:
         if start and derived.effects:
             self._fulfiller.fulfil(derived.effects)
             while self._fulfiller.busy and any(isinstance(e, Dispatch) for e in derived.effects):
                 await asyncio.sleep(0)
-        await super()._write(Derived(derived.facts, [], derived.blobs), position, start=start)
+        await super()._write(Derived(derived.facts, [], derived.blobs), start=start)
 
 
 class KeepsLast(CellService):
@@ -153,9 +153,10 @@ class KeepsLast(CellService):
         if not isinstance(message, Input):
             await super().process(message)
             return
-        kept = Kept(self._storage.keeper.position + 1, self._clock.now_us(), message)
-        await self._write(self.derivation.feed_input(kept), kept.position, start=True)
-        self._storage.keeper.append(kept)
+        keeper = self._intake._keeper
+        kept = Kept(keeper.position + 1, self._clock.now_us(), message)
+        await self._write_item(kept)
+        keeper.append(kept)
 
 
 def _caught(kind: Kind, label: str, *, executor=Executor, service=CellService) -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipelines import acceptance
 from pipelines.backtest import backtest
 from pipelines.detectors.config import DetectorConfig
 from schemas.errors import RecordingError
@@ -81,3 +84,12 @@ def test_only_the_chosen_detectors_run(tmp_path):
 def test_folder_without_recordings_is_refused(tmp_path):
     with pytest.raises(RecordingError, match="no file that ends in"):
         backtest([tmp_path])
+
+
+def test_acceptance_proves_the_log_of_a_recording_and_claims_no_speed(tmp_path, capsys):
+    """Was: `(0x)` for a recording whose ticks are minutes apart, since pauses do not count as plant time."""
+    recording(tmp_path, "skab/a.csv", shift_rows=range(200, 300))
+    assert acceptance.main([str(tmp_path)]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert re.search(r"1 episodes, 1 incidents; log of \d+ facts verifies, \d+ .* replay the same in [\d.]+ s$", first)
+    assert json.loads(last) == {"files": 1, "failed": 0}

@@ -102,6 +102,38 @@ def test_another_cells_folder_is_refused(tmp_path: Path) -> None:
         SegmentWriter(tmp_path, cell="other", bytes_max=1, keep_bytes=1)
 
 
+def sizes(folder: Path) -> dict[int, int]:
+    return {start: (folder / f"segment-{start:020d}.jk").stat().st_size for start in segment_starts(folder)}
+
+
+def test_pinned_input_does_not_starve_what_nobody_has_pinned(tmp_path: Path) -> None:
+    """Was: pinned bytes beyond `keep_bytes` left nothing of the input since, at each rotation."""
+    keep(tmp_path, inputs(100), bytes_max=2_000)
+    before = sizes(tmp_path)
+    starts = sorted(before)
+    last_pinned = starts[len(starts) // 2]
+    pinned_bytes = sum(size for start, size in before.items() if start <= last_pinned)
+    with writer(tmp_path, keep_bytes=pinned_bytes, pins=lambda: [(1, last_pinned)]) as segments:
+        segments.append(inputs(101)[-1])
+        segments.rotate()
+    assert set(starts) <= set(segment_starts(tmp_path))
+
+
+def test_pinned_input_has_a_bound_of_its_own_and_the_oldest_goes(tmp_path: Path, caplog: Any) -> None:
+    """Was: an incident that stayed open pinned all that followed until the disk was full."""
+    keep(tmp_path, inputs(100), bytes_max=2_000)
+    before = sizes(tmp_path)
+    starts = sorted(before)
+    room = sum(before[start] for start in starts[2:])
+    with writer(tmp_path, keep_pinned_bytes=room, pins=lambda: [(1, 1 << 62)]) as segments:
+        segments.append(inputs(101)[-1])
+        segments.rotate()
+    left = segment_starts(tmp_path)
+    assert left[:-1] == starts[len(starts) - len(left) + 1 :]
+    assert 2 <= len(starts) - len(left[:-1]) <= 3
+    assert caplog.text.count("pinned, and deleted") == len(starts) - len(left[:-1])
+
+
 def test_the_oldest_files_go_but_pinned_ones_stay_and_what_is_gone_is_said(tmp_path: Path) -> None:
     keep(tmp_path, inputs(100), bytes_max=2_000)
     starts = segment_starts(tmp_path)

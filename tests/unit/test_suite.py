@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pipelines.detectors.config import DetectorConfig
-from pipelines.detectors.suite import WATCH, Suite
+from pipelines.detectors.suite import Suite
 from schemas.errors import CodecError, ConfigError
 from schemas.facts import (
     AnomalyDetected,
@@ -18,7 +18,7 @@ from schemas.facts import (
     SourceChanged,
     SourceGap,
 )
-from schemas.samples import Tick
+from schemas.samples import WATCH, Tick
 from tests.feeding import BAD, FORCE, LEVEL, SP, T0, TORQUE, Feeder, S, cleared, opened, small_cell
 
 EXECUTE, HELD = 6, 11

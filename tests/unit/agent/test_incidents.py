@@ -10,7 +10,7 @@ from agent.effects import AskReasoner, Notify, WakeAt
 from schemas import facts
 from tests.support.builders import detected, evidence
 from tests.support.demo import demo_rules, with_policy
-from tests.support.story import Story
+from tests.support.story import FORGOTTEN, Story
 
 SPEED_50 = ("set_motion_speed", {"motion_speed_pct": 50.0})
 
@@ -200,6 +200,37 @@ def test_an_incident_stays_open_while_a_plan_is_in_work():
     story.clears()
     assert not [w for w in story.outstanding(WakeAt) if w.wake_id.startswith("quiet")]
     story.verified()
+    story.wake("quiet")
+    assert story.of(facts.IncidentClosed)
+
+
+def in_doubt() -> Story:
+    """A slip whose reflex nobody can tell about."""
+    story = Story()
+    story.anomaly()
+    story.answer(SPEED_50)
+    story.snapshot()
+    story.sent(FORGOTTEN)
+    return story
+
+
+def test_nothing_is_proposed_while_nobody_can_tell_and_anew_once_somebody_looked():
+    """Was: every plan was refused by the blocked robot until `plans_per_incident` were used up, and none was left."""
+    story = in_doubt()
+    for _ in range(5):
+        story.later(60).goes_on()
+    assert tiers(story) == ["reflex"]
+    story.operator("resolve", target=story.one("unresolved"), reason="not done")
+    assert tiers(story) == ["reflex", "proposal"]
+    assert not story.of(facts.IncidentEscalated)
+
+
+def test_an_incident_stays_open_while_nobody_can_tell_of_its_command():
+    """Was: it closed as `cleared`, with a robot still blocked."""
+    story = in_doubt()
+    story.clears()
+    assert not [w for w in story.outstanding(WakeAt) if w.wake_id.startswith("quiet")]
+    story.operator("resolve", target=story.one("unresolved"), reason="not done")
     story.wake("quiet")
     assert story.of(facts.IncidentClosed)
 

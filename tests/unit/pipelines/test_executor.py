@@ -70,6 +70,14 @@ def test_a_read_back_waits_for_the_session():
     assert _results(seen)[0] is facts.CommandCompleted
 
 
+def test_a_session_that_is_gone_for_longer_than_a_read_is_tried_does_not_make_a_done_command_fail(monkeypatch):
+    """Was: `command.failed` once a read had been tried for `SESSION_S`."""
+    monkeypatch.setattr(executor, "SESSION_S", READBACK_S)
+    seen, _ = _slipping(lambda robot: AfterExecute(robot))
+    assert _results(seen)[0] is facts.CommandCompleted
+    assert next(f.failure for f in seen if isinstance(f, facts.ReadbackTaken)) == "no session yet"
+
+
 class AfterExecute(Unreachable):
     """Loses its session for longer than a read-back may take, right after it has acted."""
 

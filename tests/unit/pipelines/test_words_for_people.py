@@ -18,9 +18,9 @@ from pipelines.log_view import summary
 from pipelines.screen import DID, answer_text, handover_text, status_table
 from pipelines.status import view
 from schemas.errors import ConfigError
-from schemas.facts import AnyFact, CalibrationAdopted, GuardJudged, SourceChanged
+from schemas.facts import AnyFact, CalibrationAdopted, GuardJudged, SourceChanged, TimeReached
 from tests.support.builders import START, asked_by, detected
-from tests.support.story import Story
+from tests.support.story import FORGOTTEN, Story
 
 CELL = "jidoka/demo/assembly/line1/cell1"
 
@@ -52,6 +52,16 @@ def test_the_handover_tells_what_waits():
     story = waiting_story()
     text = handover_text([view(story.state, story.rules).as_dict()])
     assert "grip_force_n 25 -> 40 N" in text
+
+
+def test_an_incident_whose_command_is_in_doubt_says_what_to_do_and_not_that_it_is_closing():
+    story = Story()
+    story.anomaly()
+    story.answer(("set_motion_speed", {"motion_speed_pct": 50.0}))
+    story.snapshot()
+    story.sent(FORGOTTEN)
+    story.clears()
+    assert "in doubt: look at the machine, then jidoka resolve" in shown(story, 160)
 
 
 def test_every_kind_of_request_has_its_words():
@@ -130,3 +140,9 @@ def test_a_verified_log_and_a_changed_one_are_said_in_words(tmp_path):
     (tmp_path / "log" / "log.head").unlink()
     bad = runner.invoke(app, arguments)
     assert (bad.exit_code, "NOT AS WRITTEN" in bad.output) == (1, True)
+
+
+@pytest.mark.parametrize(("wake_id", "said"), [("quiet|incident-1|5", "quiet of incident"), ("of old", "of old")])
+def test_a_wake_up_of_any_name_has_its_line(wake_id, said):
+    """Was: a name of no known form, which is nobody's, ended the command that showed the log."""
+    assert summary(TimeReached(at=START, wake_id=wake_id)) == said

@@ -1,0 +1,422 @@
+"""The collector's spool: messages that no broker has acknowledged yet, on disk, bounded.
+
+*Taken* means synced here; only what is synced may be sent, so that no crash lets a number be used twice. One thread
+appends, one syncs, one reads and acknowledges. What brokers have is noted in a file of its own, and files that are
+acknowledged as a whole are deleted. Sending again what was acknowledged but not noted is harmless: receivers drop it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from connectors.eventlog.files import sync_folder
+from connectors.eventlog.frames import frame_at
+from connectors.eventlog.lock import FolderLock
+from connectors.kafka.codec import Message, encode_message
+from connectors.kafka.disk import Disk
+from connectors.kafka.spoolfiles import (
+    HEADER,
+    NOTE,
+    Head,
+    Note,
+    Scanned,
+    SpoolFile,
+    Stored,
+    head_of,
+    message_frame,
+    note_bytes,
+    read_message,
+    read_note,
+    scan,
+    spool_path,
+    spool_starts,
+)
+from schemas.errors import CodecError, LogCorrupt, LogError, LogHalted
+from schemas.samples import Gap
+
+LOG = logging.getLogger("jidoka.spool")
+
+FILE_BYTES_MAX: Final = 8_000_000
+FILES_MIN: Final = 16
+"""So many files at least, however small the spool: room comes back file by file."""
+SMALL_SHARE: Final = 0.05
+"""Of the spool, kept for what is small and matters: line events, ticks and gaps while samples find no room."""
+SMALL_BYTES_MAX: Final = 1_000
+"""What key, headers and framing of a message take, generously."""
+PATCHES_MAX: Final = 100_000
+"""Lost messages, one after the other, of which each gets a gap in its place."""
+FRAME_HEAD_BYTES: Final = 8
+_DAMAGED: Final = "the spool was damaged"
+_REMEDY: Final = "it is passed over and told as a gap; check the disk (dmesg, smartctl)"
+
+
+class Spool:
+    """The one user of a folder of messages."""
+
+    def __init__(self, folder: Path, *, bytes_max: int, first_epoch: int, disk: Disk | None = None) -> None:
+        """Open what is left of the last time, or begin anew.
+
+        Args:
+            folder: Of this process alone; made if it is missing.
+            bytes_max: What all files together may take.
+            first_epoch: For a new folder: higher than any that its sources ever had, e.g. wall seconds since 1970.
+            disk: How files are written.
+
+        Raises:
+            LogError: another process has the folder, the note does not verify, or the disk refuses.
+            LogCorrupt: a message verifies and is none that this program knows.
+        """
+        self.folder, self.bytes_max = folder, bytes_max
+        self._disk = disk or Disk()
+        self._file_bytes_max = min(FILE_BYTES_MAX, bytes_max // FILES_MIN)
+        self.unsynced, self.news = threading.Event(), threading.Event()
+        """Set by an append, and by a sync that made something ready to be sent."""
+        self._files: list[SpoolFile] = []
+        self._state, self._syncing = threading.Lock(), threading.Lock()
+        self._handle, self._halted, self._closed = -1, "", False
+        self._patches: dict[int, Message] = {}
+        self._cursor: tuple[int, SpoolFile, int] | None = None
+        """Position that was read last, its file, and the offset behind it."""
+        self._reading: tuple[SpoolFile, int] | None = None
+        self.damage: tuple[str, ...] = ()
+        """What could not be read at opening: file, offset and remedy; told as gaps, never silently left out."""
+        self.torn_bytes = 0
+        """What a crash had left behind the last whole message, never synced and never sent."""
+        self.heads: dict[str, Head] = {}
+        """By source: the last message appended."""
+        self._acknowledged_heads: dict[str, Head] = {}
+        self.position = self.synced = self.acknowledged = 0
+        self.epoch = 0
+        """What new messages bear; 0 until the folder is open."""
+        try:
+            self._make_folder()
+            self._lock = FolderLock(folder)
+        except OSError as error:
+            raise LogError(f"{folder}: {error.strerror}: name a folder that can be written") from error
+        try:
+            self.epoch = self._open(first_epoch)
+            self.note()
+        except OSError as error:
+            self.close()
+            raise LogError(f"{folder}: {error.strerror}: free or mend the disk, then start again") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def bytes_n(self) -> int:
+        """What all files take."""
+        return sum(file.size for file in self._files)
+
+    @property
+    def empty(self) -> bool:
+        """Whether a broker has everything."""
+        return self.acknowledged >= self.position
+
+    def fits(self, messages: Iterable[Message], *, small: bool) -> bool:
+        """Tell whether there is room for all of these.
+
+        Args:
+            messages: In the order in which they would be appended.
+            small: Whether they may use what is kept for small messages.
+        """
+        wanted = sum(len(m.value) + SMALL_BYTES_MAX for m in messages) + len(HEADER)
+        return self.bytes_n + wanted <= (self.bytes_max if small else self.bytes_max * (1 - SMALL_SHARE))
+
+    def append(self, message: Message) -> None:
+        """Write one message at the end; it may be sent after the next `sync`.
+
+        Args:
+            message: Made by `encode_message`, and it fits; whoever appends asks `fits` first.
+
+        Raises:
+            LogHalted: the disk took it in part or not at all; nothing of it is kept.
+        """
+        self._check()
+        source, head = head_of(message)
+        stored = Stored(self.position + 1, message)
+        frame = message_frame(stored, at=head.at, synced=self.synced)
+        with self._state:
+            self._write(stored.position, frame)
+            self.position, self.heads[source] = stored.position, head
+        self.unsynced.set()
+
+    def sync(self) -> None:
+        """Make everything appended durable and ready to be sent. Free if nothing was.
+
+        Raises:
+            LogHalted: the disk failed.
+        """
+        self._check()
+        with self._syncing:
+            position = self.position
+            if position == self.synced or self._handle < 0:
+                return
+            try:
+                self._disk.sync(self._handle)
+            except OSError as error:
+                raise self._halt("sync", error) from error
+            self.synced = position
+        self.news.set()
+
+    def read(self, *, after: int, bytes_max: int) -> list[Stored]:
+        """Return synced messages in order, from the first behind a position on.
+
+        Args:
+            after: The first has a higher position: the next one, or one behind a hole.
+            bytes_max: Of values; at least one message is returned if there is one.
+
+        Raises:
+            LogCorrupt: a file was damaged since it was opened. Open it again: then the damage is passed over.
+            LogError: a file cannot be read.
+        """
+        found: list[Stored] = []
+        room = bytes_max
+        while room > 0 and after < self.synced and (place := self._find(after)) is not None:
+            file, offset = place
+            stored, end = self._read_at(file, offset, after + 1)
+            # What was lost before it has its gaps in its place.
+            for position in range(after + 1, stored.position) if self._patches else ():
+                if (patch := self._patches.get(position)) is not None:
+                    found.append(Stored(position, patch))
+            found.append(stored)
+            room -= len(stored.message.value)
+            after = stored.position
+            self._cursor = (after, file, end)
+        return found
+
+    def acknowledge(self, messages: Iterable[Stored]) -> None:
+        """Take to memory that a broker has these, which are the next ones in order; `note` makes it durable."""
+        for stored in messages:
+            assert stored.position > self.acknowledged, "acknowledged in order, each once"
+            source, head = head_of(stored.message)
+            self._acknowledged_heads[source] = head
+            self.acknowledged = stored.position
+
+    def note(self) -> None:
+        """Write down what was acknowledged, and delete the files that nobody needs any more.
+
+        Raises:
+            LogHalted: the disk failed.
+        """
+        self._check()
+        note = Note(self.acknowledged, self.epoch, self._acknowledged_heads)
+        try:
+            self._disk.put(self.folder / NOTE, note_bytes(note))
+            with self._state:
+                done = [f for f in self._files if f.last <= self.acknowledged and not self._is_open(f)]
+                self._files = [f for f in self._files if f not in done]
+            # The note comes first: it has the heads of what is deleted.
+            self._disk.remove([file.path for file in done])
+        except OSError as error:
+            raise self._halt("note", error) from error
+
+    def close(self) -> None:
+        """Sync and note what the disk still takes, and let the next process in. Again is free."""
+        if self._closed:
+            return
+        if not self._halted and self.epoch:
+            with contextlib.suppress(LogHalted):
+                self.sync()
+                self.note()
+        self._closed = True
+        self._end_reading()
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+        self._lock.release()
+
+    # ---- opening
+
+    def _make_folder(self) -> None:
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True)
+            sync_folder(self.folder.parent)
+
+    def _open(self, first_epoch: int) -> int:
+        """Read note and files; returns the epoch of this start."""
+        note, starts = read_note(self.folder), spool_starts(self.folder)
+        if note is not None:
+            self.acknowledged, self._acknowledged_heads = note.acknowledged, dict(note.heads)
+        elif starts:
+            self.acknowledged = starts[0] - 1
+        self.heads = dict(self._acknowledged_heads)
+        self.position = self.acknowledged
+        damage: list[str] = []
+        free: list[int] = []
+        for start in starts:
+            path = spool_path(self.folder, start)
+            scanned = scan(path, start, path.read_bytes(), newest=start == starts[-1])
+            if start > self.position + 1:
+                damage.append(f"{path} at byte 0: messages {self.position + 1} to {start - 1} are missing before it")
+            damage += scanned.damage
+            self._recall(scanned, free)
+        self._files, done = (
+            [file for file in self._files if file.last > self.acknowledged],
+            [file.path for file in self._files if file.last <= self.acknowledged],
+        )
+        self._disk.remove(done)
+        self.damage = tuple(f"{each}: {_REMEDY}" for each in damage)
+        for each in self.damage:
+            LOG.error("%s", each)
+        self._go_on()
+        self.synced = self.position
+        if self.position > self.acknowledged:
+            self.news.set()
+        return self._next_epoch(note, bool(starts), first_epoch)
+
+    def _recall(self, scanned: Scanned, free: list[int]) -> None:
+        """Take over what a file holds, and put gaps in the place of what it lost.
+
+        Args:
+            scanned: The file.
+            free: Positions that were lost so far and have no gap yet.
+        """
+        self._files.append(scanned.file)
+        self.torn_bytes += scanned.torn_bytes
+        for frame in scanned.frames:
+            if frame.position <= self.acknowledged:
+                continue
+            try:
+                stored = read_message(frame)
+                source, head = head_of(stored.message)
+            except CodecError as error:
+                raise LogCorrupt(frame.position, "spool", f"{scanned.file.path}: {error}") from error
+            free += range(max(self.position + 1, stored.position - PATCHES_MAX), stored.position)
+            self._patch(stored, source, head, free)
+            self.position, self.heads[source] = stored.position, head
+
+    def _patch(self, stored: Stored, source: str, head: Head, free: list[int]) -> None:
+        """Put a gap into the place of every message that this source has lost before `stored`."""
+        before = self.heads.get(source)
+        next_seq = before.seq + 1 if before is not None and before.epoch == head.epoch else 0
+        from_at = before.at if before is not None else min((h.at for h in self.heads.values()), default=head.at)
+        tags = dict(stored.message.headers)["tags"].decode()
+        for seq in range(next_seq, min(head.seq, next_seq + len(free))):
+            gap = Gap(source, head.epoch, seq, (), from_at, max(from_at, head.at), _DAMAGED)
+            self._patches[free.pop(0)] = encode_message(head.cell, head.at, gap, tags)
+
+    def _go_on(self) -> None:
+        """Open the newest file behind its last whole frame, if it is as it should be; else the next one begins."""
+        if not self._files:
+            return
+        newest = self._files[-1]
+        handle = os.open(newest.path, os.O_WRONLY | os.O_APPEND)
+        try:
+            self._disk.cut(handle, newest.size)
+        except BaseException:
+            os.close(handle)
+            raise
+        if newest.last == self.position and newest.spans == [(len(HEADER), newest.size)]:
+            self._handle = handle
+            return
+        os.close(handle)
+        if newest.last < newest.first:
+            newest.path.rename(newest.path.with_suffix(".damaged"))
+            self._files.pop()
+
+    def _next_epoch(self, note: Note | None, had_files: bool, first_epoch: int) -> int:
+        """Return the epoch: kept while something waits to be sent, unless a number might be given twice."""
+        if note is None and not had_files:
+            return first_epoch
+        known = max([note.epoch if note else 0, *(head.epoch for head in self.heads.values())])
+        if note is None:
+            return max(known + 1, first_epoch)
+        return known + 1 if self.empty or self.damage or self.torn_bytes else known
+
+    # ---- writing
+
+    def _write(self, position: int, frame: bytes) -> None:
+        try:
+            if self._handle < 0 or self._files[-1].size >= self._file_bytes_max:
+                self._rotate(position)
+            file = self._files[-1]
+            self._disk.append(self._handle, frame)
+        except OSError as error:
+            with contextlib.suppress(OSError, IndexError):
+                os.ftruncate(self._handle, self._files[-1].size)
+            raise self._halt("append", error) from error
+        file.size += len(frame)
+        file.last, file.spans[-1] = position, (file.spans[-1][0], file.size)
+
+    def _rotate(self, first: int) -> None:
+        """Begin a file; the one before is durable then."""
+        with self._syncing:
+            if self._handle >= 0:
+                self._disk.sync(self._handle)
+                self.synced = self.position
+                os.close(self._handle)
+                self._handle = -1
+            path = spool_path(self.folder, first)
+            self._disk.put(path, HEADER)
+            self._handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+        size = len(HEADER)
+        self._files.append(SpoolFile(path, first, first - 1, size, [(size, size)]))
+
+    def _is_open(self, file: SpoolFile) -> bool:
+        return self._handle >= 0 and file is self._files[-1]
+
+    # ---- reading
+
+    def _find(self, after: int) -> tuple[SpoolFile, int] | None:
+        """Return where the first frame behind a position lies."""
+        with self._state:
+            files = [file for file in self._files if file.last > after]
+        if not files:
+            return None
+        if self._cursor is not None and self._cursor[0] == after:
+            _, file, offset = self._cursor
+            if (begin := _in_spans(file, offset)) is not None:
+                return file, begin
+        file, offset = files[0], 0
+        while True:  # From the beginning of the file: only at its first message, after a start or a new connection.
+            begin = _in_spans(file, offset)
+            assert begin is not None, "the file's last message is behind `after`"
+            stored, offset = self._read_at(file, begin, after + 1)
+            if stored.position > after:
+                return file, begin
+
+    def _read_at(self, file: SpoolFile, offset: int, wanted: int) -> tuple[Stored, int]:
+        """Return the message of the frame at an offset, and the offset behind it."""
+        try:
+            if self._reading is None or self._reading[0] is not file:
+                self._end_reading()
+                self._reading = (file, os.open(file.path, os.O_RDONLY))
+            handle = self._reading[1]
+            length = int.from_bytes(os.pread(handle, FRAME_HEAD_BYTES, offset)[:4], "little")
+            data = os.pread(handle, FRAME_HEAD_BYTES + length, offset)
+        except OSError as error:
+            raise LogError(f"{file.path}: {error.strerror}: check the disk, then start again") from error
+        frame = frame_at(memoryview(data), 0)
+        if frame is None:
+            detail = f"{file.path} at byte {offset}: it does not verify any more: start again: {_REMEDY}"
+            raise LogCorrupt(wanted, "spool", detail)
+        return read_message(frame), offset + frame.end
+
+    def _end_reading(self) -> None:
+        if self._reading is not None:
+            os.close(self._reading[1])
+            self._reading = None
+
+    def _check(self) -> None:
+        if self._closed:
+            raise LogError(f"{self.folder}: the spool is closed")
+        if self._halted:
+            raise LogHalted(self._halted)
+
+    def _halt(self, during: str, error: OSError) -> LogHalted:
+        self._halted = f"{self.folder}: {during} failed: {error.strerror}: free or mend the disk, then start again"
+        self.unsynced.set()
+        self.news.set()
+        return LogHalted(self._halted)
+
+
+def _in_spans(file: SpoolFile, offset: int) -> int | None:
+    """Return the offset, or where the next stretch of whole frames begins; None: nothing follows in this file."""
+    return next((max(begin, offset) for begin, end in file.spans if max(begin, offset) < end), None)

@@ -1,0 +1,264 @@
+"""The collector process of the Kafka runtime: OPC UA, or a recording, into the spool, and from there to `telemetry.v1`.
+
+Nothing that is imported from here can write to a plant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+
+from connectors.clock import SystemClock
+from connectors.kafka.codec import tag_table_sha256
+from connectors.kafka.forward import Forwarder
+from connectors.kafka.intake import Intake
+from connectors.kafka.spool import Spool
+from connectors.kafka.syncing import SYNC_WITHIN_S, Syncer
+from connectors.recordings.play import play
+from connectors.recordings.sniff import Sniffed, sniff
+from pipelines.config import Configuration
+from pipelines.hosting import MakeSource, clock_of
+from pipelines.observe import collector
+from schemas.plant import Cell
+from schemas.samples import Input, Tick
+
+FLUSH_S: Final = 5.0
+"""Wall time at the end for sending what is in the spool; the rest is sent after the next start."""
+UNSYNCED_MAX: Final = 1_000
+"""Messages that may wait for the disk before the sources are held back."""
+LOOK_S: Final = 0.1
+RECORDING_BYTES_MAX: Final = 128_000_000
+RECORDING_SAMPLES_MAX: Final = 20_000
+"""In a batch of a recording: what one message can carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How a collector does; everything is counted from its start."""
+
+    taken_n: int
+    """Messages in the spool."""
+    taken_samples_n: int
+    lost_samples_n: int
+    """For want of room in the spool, or refused by a broker for good; each stretch is told as a gap."""
+    lost_messages_n: int
+    """Messages of any kind for want of room."""
+    sent_n: int
+    """Messages given to a producer, repeated ones too."""
+    acknowledged_n: int
+    retries_n: int
+    refused_n: int
+    spool_bytes: int
+    unacknowledged_n: int
+    """Messages in the spool that no broker has."""
+    oldest_s: float
+    """Agent time since the oldest of them was taken; 0 if there is none."""
+    connected: bool
+    fault: str
+    """Why nothing can be sent now; empty: it can."""
+
+
+class Collecting:
+    """A spool with what fills, syncs and empties it."""
+
+    def __init__(self, spool: Spool, cells: Sequence[Cell], forwarder: Forwarder) -> None:
+        self.spool, self.forwarder, self._syncer = spool, forwarder, Syncer(spool)
+        self._intake = Intake(spool, {cell.path: tag_table_sha256(cell) for cell in cells})
+        self._syncer.start()
+        forwarder.start()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it cannot go on, if so."""
+        return self._syncer.failure or self.forwarder.failure
+
+    def take(self, cell: Cell, at: int, item: Input) -> None:
+        """Write one input into the spool, or count it as lost.
+
+        Raises:
+            LogHalted: the disk failed.
+        """
+        self._intake.take(cell.path, at, item)
+        if isinstance(item, Tick):
+            self._syncer.urge()
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much waits for the disk that sources should be held back."""
+        return self.spool.position - self.spool.synced > UNSYNCED_MAX
+
+    def figures(self, now_us: int) -> Figures:
+        """Return how it does.
+
+        Args:
+            now_us: Agent time, microseconds since 1970 UTC.
+        """
+        taken, sent = self._intake.counters, self.forwarder.counters
+        return Figures(
+            taken_n=taken.messages_n,
+            taken_samples_n=taken.samples_n,
+            lost_samples_n=taken.lost_samples_n + sent.lost_samples_n,
+            lost_messages_n=taken.lost_messages_n,
+            sent_n=sent.sent_n,
+            acknowledged_n=sent.acknowledged_n,
+            retries_n=sent.retries_n,
+            refused_n=sent.refused_n,
+            spool_bytes=self.spool.bytes_n,
+            unacknowledged_n=self.spool.position - self.spool.acknowledged,
+            oldest_s=0.0 if sent.oldest_at is None else (now_us - sent.oldest_at) / 1e6,
+            connected=sent.connected,
+            fault=self.forwarder.fault,
+        )
+
+    def close(self, *, flush_s: float) -> None:
+        """Sync all, send what goes within a time, and end."""
+        self._syncer.stop()
+        self.forwarder.stop(within_s=flush_s)
+        self.forwarder.join()
+
+
+@contextmanager
+def spooling(
+    folder: Path,
+    cells: Sequence[Cell],
+    connection: Mapping[str, Any],
+    *,
+    partitions: int | None,
+    bytes_max: int,
+    flush_s: float = FLUSH_S,
+) -> Iterator[Collecting]:
+    """Run spool and threads.
+
+    Args:
+        folder: Of the spool.
+        cells: Whose input will come.
+        connection: Arguments of a Kafka client.
+        partitions: Of the topic; None: as many as it has.
+        bytes_max: Of the spool.
+        flush_s: Wall time at the end for sending what is left.
+
+    Raises:
+        LogError: the folder cannot be used.
+    """
+    first_epoch = SystemClock().now_us() // 1_000_000
+    spool = Spool(folder, bytes_max=bytes_max, first_epoch=first_epoch)
+    try:
+        collecting = Collecting(spool, cells, Forwarder(spool, connection, partitions=partitions))
+        try:
+            yield collecting
+        finally:
+            collecting.close(flush_s=flush_s)
+    finally:
+        spool.close()
+
+
+@asynccontextmanager
+async def collecting_cells(
+    configuration: Configuration,
+    cells: Sequence[Cell],
+    connection: Mapping[str, Any],
+    *,
+    partitions: int | None,
+    bytes_max: int,
+    make_source: MakeSource | None = None,
+) -> AsyncIterator[Collecting]:
+    """Collect cells until the block ends; the rest of the block may look on.
+
+    Args:
+        configuration: Server and clock.
+        cells: Some or all of its cells.
+        connection: Arguments of a Kafka client.
+        partitions: Of the topic; None: as many as it has.
+        bytes_max: Of the spool.
+        make_source: Makes the source of a cell; None: OPC UA.
+
+    Raises:
+        LogError: the spool's folder cannot be used.
+    """
+    clock = clock_of(configuration.settings)
+    make_source = make_source or collector(configuration, np.random.default_rng())
+    folder = spool_folder(configuration, cells)
+    with spooling(folder, cells, connection, partitions=partitions, bytes_max=bytes_max) as collecting:
+
+        def sink_of(cell: Cell) -> Callable[[Input], Awaitable[None]]:
+            async def sink(item: Input) -> None:
+                collecting.take(cell, clock.now_us(), item)
+                while collecting.behind and collecting.failure is None:
+                    await asyncio.sleep(SYNC_WITHIN_S)
+
+            return sink
+
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(_until_failure(collecting))]
+            running += [
+                tasks.create_task(make_source(cell, collecting.spool.epoch).run(sink_of(cell))) for cell in cells
+            ]
+            try:
+                yield collecting
+            finally:
+                for task in running:
+                    task.cancel()
+
+
+def spool_folder(configuration: Configuration, cells: Sequence[Cell]) -> Path:
+    """Return where the spool of a process that collects these cells lies: one process, one folder."""
+    everything = len(cells) == len(configuration.plant.cells)
+    return configuration.data / "spool" / ("all" if everything else "+".join(sorted(cell.id for cell in cells)))
+
+
+async def _until_failure(collecting: Collecting) -> None:
+    while collecting.failure is None:
+        await asyncio.sleep(LOOK_S)
+    raise collecting.failure
+
+
+def collect_recording(
+    path: Path, connection: Mapping[str, Any], *, partitions: int | None, mapped: Sniffed | None = None
+) -> Figures:
+    """Put a recording onto the topic as its cell's input; agent time is its watermark. Returns when a broker has it.
+
+    Args:
+        path: CSV, CSV.gz or Parquet.
+        connection: Arguments of a Kafka client.
+        partitions: Of the topic; None: as many as it has.
+        mapped: How the file is read; None: as it seems to be.
+
+    Raises:
+        RecordingError: the file cannot be used.
+    """
+    known = mapped or sniff(path)
+    rows = min(known.mapping.rows_per_batch, max(1, RECORDING_SAMPLES_MAX // len(known.mapping.columns)))
+    messages = play(path, known.mapping.model_copy(update={"rows_per_batch": rows}), known.cell)
+    at = 0
+    with TemporaryDirectory(prefix="jidoka-") as folder:
+        opened = spooling(
+            Path(folder) / "spool",
+            [known.cell],
+            connection,
+            partitions=partitions,
+            bytes_max=RECORDING_BYTES_MAX,
+            flush_s=0.0,
+        )
+        with opened as collecting:
+            for item in messages:
+                if isinstance(item, Tick):
+                    at = max(at, item.complete_until)
+                _wait(collecting, lambda: collecting.spool.bytes_n < RECORDING_BYTES_MAX / 2)
+                collecting.take(known.cell, at, item)
+            _wait(collecting, lambda: collecting.spool.empty)
+            return collecting.figures(at)
+
+
+def _wait(collecting: Collecting, until: Callable[[], bool]) -> None:
+    while not until():
+        if collecting.failure is not None:
+            raise collecting.failure
+        time.sleep(SYNC_WITHIN_S)

@@ -1,0 +1,220 @@
+"""The detection worker: Faust around `Partition`. From `telemetry.v1` to `anomalies.v1`.
+
+Faust gives the group, the assignment and the messages of one partition in order. It is not trusted with offsets: it
+commits past messages that are still in work as soon as an agent has `concurrency` 2 (faust-streaming issue 606), counts
+a commit as done that failed (316), and acknowledges what it skips after a rebalance. So the topic is read with
+`acks=False`, with which Faust keeps no book of it, and the offset is committed here, behind saved states.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, cast
+
+import faust
+from faust.streams import Stream
+from faust.transport.consumer import ThreadDelegateConsumer as Consumer
+from faust.types import TP, StreamT
+
+from agent.guard.question import Rulebook
+from agent.ports import Blobs
+from pipelines.detection import Seen
+from pipelines.stages.partition import Partition, StateStore
+from schemas.errors import CodecError, Fenced
+from schemas.observations import Observation, encode_observation
+from schemas.settings import KafkaSettings
+from schemas.topics import partition_of
+
+LOG = logging.getLogger("jidoka.detect")
+
+GROUP = "jidoka-detect"
+IN, OUT, DEAD = "telemetry.v1", "anomalies.v1", "dead-letters.v1"
+BUFFER_MAX = 256
+"""Messages that wait within the worker."""
+POLL_MAX = 200
+"""Messages in one answer of the consumer."""
+PENDING_MAX = 500
+"""Observations that wait for the broker's word; then the worker waits for them."""
+SAVE_LOOK_S = 1.0
+"""Wall time between two looks at what is not safe yet while no message comes."""
+HEARTBEAT_S = 2.0
+SEND_S = 120.0
+"""Wall time for which a send is tried again before the worker ends itself."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What a worker has done; for metrics and the watchdog."""
+
+    messages: int = 0
+    samples_bytes: int = 0
+    observations: int = 0
+    dead_letters: int = 0
+    saves: int = 0
+    committed: dict[int, int] = field(default_factory=dict)
+    """By partition."""
+
+
+class Worker:
+    """Everything behind one Faust app."""
+
+    def __init__(
+        self,
+        app: faust.App,
+        settings: KafkaSettings,
+        rules: Mapping[str, Rulebook],
+        states: StateStore,
+        blobs: Blobs,
+        *,
+        snapshot_bytes: int,
+        last_given: Callable[[str], Awaitable[int]],
+    ) -> None:
+        """Wire everything; the app is started by the caller.
+
+        Args:
+            app: Without agents.
+            settings: Of the broker.
+            rules: By cell path.
+            states: Where the cells' states are.
+            blobs: For what observations name.
+            snapshot_bytes: See `CellStage`.
+            last_given: See `Partition`.
+        """
+        self.work = Work()
+        self._app, self._settings, self._rules = app, settings, rules
+        self._states, self._blobs, self._snapshot_bytes = states, blobs, snapshot_bytes
+        self._last_given = last_given
+        self._partitions: dict[int, Partition] = {}
+        self._pending: list[Any] = []
+        self._saved_s: dict[int, float] = {}
+        """Wall time of the last save, by partition."""
+        self._alone = asyncio.Lock()
+        """Messages, saves and changes of the assignment exclude each other."""
+        self._in = _raw(app, IN)
+        self._out, self._dead = _raw(app, OUT), _raw(app, DEAD)
+        # concurrency 1: order within a partition is all there is to go by.
+        app.agent(self._in, concurrency=1, name="detect")(self._detect)
+        app.timer(SAVE_LOOK_S)(self._save_when_due)
+        app.on_partitions_revoked.connect(cast(Any, self._revoked), weak=False)
+
+    def partitions(self) -> set[int]:
+        """Return the numbers of the partitions that this worker has now."""
+        return {tp.partition for tp in self._app.consumer.assignment() if tp.topic == IN}
+
+    async def _detect(self, stream: StreamT[Any]) -> None:
+        async for event in cast(Stream[bytes], stream).noack().events():
+            try:
+                await self.take(event)
+            except Exception as error:  # the top of the stage: Faust would go on with the next message
+                LOG.error("the worker ends: %r", error)
+                await self._app.crash(error)
+                raise
+
+    async def take(self, event: Any) -> None:
+        """Process one message of the topic."""
+        message = event.message
+        async with self._alone:
+            if message.generation_id != self._app.consumer_generation_id:
+                return  # It was fetched before the partitions were dealt anew: whoever has it now reads it again.
+            partition = self._partition(message.partition)
+            headers = tuple(message.headers or ())
+            self.work.messages += 1
+            try:
+                seen = await partition.take(message.offset, message.key, message.value, headers)
+            except CodecError as error:
+                await self._bury(message, str(error))
+                return
+            for each in seen:
+                await self._give(each)
+            if len(self._pending) >= PENDING_MAX:
+                await self._acknowledged()
+            if partition.due:
+                await self._save(message.partition)
+
+    def _partition(self, number: int) -> Partition:
+        if number not in self._partitions:
+            self._partitions[number] = Partition(
+                self._rules,
+                self._states,
+                snapshot_bytes=self._snapshot_bytes,
+                snapshot_us=int(self._settings.snapshot_s * 1e6),
+                last_given=self._last_given,
+                warn=LOG.warning,
+            )
+        return self._partitions[number]
+
+    async def _give(self, seen: Seen) -> None:
+        for data in seen.blobs.values():
+            self._blobs.put(data)
+        if seen.observation is not None:
+            await self._send(self._out, seen.observation)
+
+    async def _send(self, topic: Any, observation: Observation) -> None:
+        self._pending.append(
+            await topic.send(
+                key=observation.cell.encode(),
+                value=encode_observation(observation),
+                partition=partition_of(observation.cell, self._settings.partitions),
+                headers={
+                    "ce_specversion": b"1.0",
+                    "ce_id": f"{observation.cell}/{observation.begun_at}/{observation.position}".encode(),
+                    "ce_source": observation.cell.encode(),
+                    "ce_type": b"jidoka.observation/1",
+                    "content-type": b"application/json",
+                },
+            )
+        )
+        self.work.observations += 1
+
+    async def _bury(self, message: Any, reason: str) -> None:
+        """Hand on, as it came, what nobody can read; with why, and where it lay."""
+        LOG.warning("%s/%d at %d: %s", message.topic, message.partition, message.offset, reason)
+        self.work.dead_letters += 1
+        origin = f"{message.topic}/{message.partition}/{message.offset}"
+        headers = {"reason": reason.encode(), "origin": origin.encode()}
+        self._pending.append(await self._dead.send(key=message.key, value=message.value, headers=headers))
+
+    async def _acknowledged(self) -> None:
+        pending, self._pending = self._pending, []
+        for each in pending:
+            await each
+
+    async def _save(self, number: int) -> None:
+        """Make a partition safe and commit; give it up if another worker has it."""
+        partition = self._partitions[number]
+        try:
+            offset = await partition.save(self._acknowledged)
+        except Fenced as error:
+            LOG.warning("partition %d: %s: another worker has it", number, error)
+            del self._partitions[number]
+            return
+        self.work.saves += 1
+        self._saved_s[number] = monotonic()
+        if await cast(Consumer, self._app.consumer)._commit({TP(IN, number): offset}):
+            self.work.committed[number] = offset
+
+    async def _save_when_due(self) -> None:
+        async with self._alone:
+            for number, partition in list(self._partitions.items()):
+                waited_s = monotonic() - self._saved_s.setdefault(number, monotonic())
+                if partition.dirty and waited_s >= self._settings.snapshot_s:
+                    await self._save(number)
+
+    async def _revoked(self, app: Any, revoked: set[TP], **_: Any) -> None:
+        """Leave what is to be left in order; whoever gets it next goes on from there."""
+        async with self._alone:
+            for tp in revoked:
+                if tp.topic == IN and (partition := self._partitions.get(tp.partition)) is not None:
+                    if partition.dirty:
+                        with contextlib.suppress(Exception):  # then it is only done once more
+                            await self._save(tp.partition)
+                    self._partitions.pop(tp.partition, None)
+
+
+def _raw(app: faust.App, name: str) -> Any:
+    return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", acks=False)
