@@ -7,7 +7,11 @@ import sys
 
 import typer
 
+<<<<<<< HEAD
 from pipelines.commands import logs, operate, processes, replays, run, streams, study, topics
+=======
+from pipelines.commands import logs, operate, plant_streams, replays, run, streams, study, topics
+>>>>>>> broker
 from schemas.errors import ConfigError, JidokaError
 
 app = typer.Typer(
@@ -24,7 +28,7 @@ processes.register(app)
 app.add_typer(logs.app, name="log")
 app.add_typer(replays.app, name="replay")
 app.add_typer(topics.app, name="topics")
-app.add_typer(streams.app, name="streams")
+app.add_typer(plant_streams.app, name="streams")
 logs.register(app)
 
 
