@@ -7,11 +7,7 @@ import sys
 
 import typer
 
-<<<<<<< HEAD
-from pipelines.commands import logs, operate, processes, replays, run, streams, study, topics
-=======
 from pipelines.commands import logs, operate, plant_streams, replays, run, streams, study, topics
->>>>>>> broker
 from schemas.errors import ConfigError, JidokaError
 
 app = typer.Typer(
@@ -24,7 +20,7 @@ app = typer.Typer(
 run.register(app)
 operate.register(app)
 study.register(app)
-processes.register(app)
+streams.register(app)
 app.add_typer(logs.app, name="log")
 app.add_typer(replays.app, name="replay")
 app.add_typer(topics.app, name="topics")
