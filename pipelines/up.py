@@ -56,7 +56,10 @@ class Supervisor:
         pause_s = PAUSE_S
         while True:
             began_s = asyncio.get_running_loop().time()
-            status = await self._once(child)
+            try:
+                status: int | str = await self._once(child)
+            except OSError as error:  # No process could be made now: no memory, too many files.
+                status = str(error)
             lived_s = asyncio.get_running_loop().time() - began_s
             pause_s = PAUSE_S if lived_s > STEADY_S else min(pause_s * 2, PAUSE_S_MAX)
             self._say(f"{child.name} ended with status {status} after {lived_s:.0f} s; again in {pause_s:g} s")
@@ -76,11 +79,18 @@ class Supervisor:
         child.starts += 1
         try:
             assert process.stdout is not None
-            while line := await process.stdout.readline():
+            while line := await _line(process.stdout):
                 self._say(f"{child.name}: {line.decode(errors='replace').rstrip()}")
             return await process.wait()
         finally:
             await _end(process)
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    """Return the next line, empty at the end; of one that is too long, what it ends with."""
+    while True:
+        with contextlib.suppress(ValueError):
+            return await stream.readline()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -181,9 +181,12 @@ def _observations(expected: dict[str, Expected], accepted: dict[str, Accepted]) 
         got = [encode_observation(o) for o in accepted[path].observations]
         wrong += [f"{path}: {text}" for text in accepted[path].broken]
         if got != wanted:
-            at = next((n for n, pair in enumerate(zip(got, wanted, strict=False)) if pair[0] != pair[1]), min(len(got), len(wanted)))
-            wrong.append(f"{path}: {len(got)} observations instead of {len(wanted)}, the first other one is number {at}: "
-                         f"{got[at:at + 1]} instead of {wanted[at:at + 1]}")  # fmt: skip
+            pairs = zip(got, wanted, strict=False)
+            at = next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(got), len(wanted)))
+            wrong.append(
+                f"{path}: {len(got)} observations instead of {len(wanted)}, of which number {at} is the first other "
+                f"one: {got[at : at + 1]} instead of {wanted[at : at + 1]}"
+            )
         if not any(o.facts for o in each.observations):
             wrong.append(f"{path}: nothing was detected, so nothing is proven")
     return wrong

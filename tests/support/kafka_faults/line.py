@@ -177,7 +177,8 @@ class Line:
     def signal(self, name: str, what: signal.Signals) -> None:
         """Send a signal to the process of that name."""
         process = self.child(name).process
-        assert process is not None and process.returncode is None, f"{name} does not run"
+        assert process is not None
+        assert process.returncode is None, f"{name} does not run"
         os.kill(process.pid, what)
 
     def _say(self, text: str) -> None:
