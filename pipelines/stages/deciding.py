@@ -21,7 +21,7 @@ from kafka.structs import OffsetAndMetadata
 
 from agent.ports import Blobs, Clock, EventStore
 from connectors.kafka.connection import client_arguments
-from connectors.kafka.reading import read_range
+from connectors.kafka.reading import observations_of, read_range
 from pipelines.config import Configuration
 from pipelines.decide import CellService, Storage
 from pipelines.hosting import HostedCell, Parts
@@ -119,11 +119,7 @@ class Decider:
     def _read(self, cell: str, start: int, until: int) -> list[Delivered]:
         partition = partition_of(cell, self.settings.partitions)
         records = read_range(self.connection, ANOMALIES, partition, start, until)
-        return [
-            Delivered(record.offset, decode_observation(record.value))
-            for record in records
-            if record.key == cell.encode()
-        ]
+        return [Delivered(offset, observation) for offset, observation in observations_of(records, cell)]
 
     async def revoked(self, partitions: Sequence[int]) -> None:
         """Stop the cells of these partitions: another process may have them already."""

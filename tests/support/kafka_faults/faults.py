@@ -15,6 +15,7 @@ from kafka import KafkaProducer
 from connectors.kafka.reading import read_range
 from tests.support.kafka_broker import plain
 from tests.support.kafka_faults.line import Line
+from tests.support.kafka_faults.poison import poisoned
 
 Fault = Callable[[Line, np.random.Generator, float], Awaitable[None]]
 """Breaks a line; the last argument is how long something is away or stands still, wall seconds."""
@@ -64,19 +65,19 @@ async def workers_1_3_1(line: Line, rng: np.random.Generator, pause_s: float) ->
     """Two more workers come, and go again in order, one after the other."""
     for name in ("detect-2", "detect-3"):
         await line.start(name)
-    # Until they have partitions of their own, which they say nobody: input goes on all the time.
-    await asyncio.sleep(pause_s)
+    await line.shared_by(3)
     await _recovered(line, "workers 1 to 3")
     for name in ("detect-3", "detect-2"):
-        await line.stop(name)
         await _among(rng)
+        await line.stop(name)
+    await line.shared_by(1)
     await _recovered(line, "workers 3 to 1")
 
 
 async def worker_paused(line: Line, rng: np.random.Generator, pause_s: float) -> None:
     """A worker stands still past its session while another takes its partitions; then it goes on, and knows nothing."""
     await line.start("detect-2")
-    await asyncio.sleep(min(pause_s, 8.0))
+    await line.shared_by(2)
     await _recovered(line, "worker joined")
     await _among(rng)
     name = _any_worker(line, rng)
@@ -170,4 +171,5 @@ FAULTS: Mapping[str, Fault] = {
     "decide-killed": decide_killed,
     "decide-paused": decide_paused,
     "repeated-reordered": repeated_and_reordered,
+    "poison": poisoned,
 }

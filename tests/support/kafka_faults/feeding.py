@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 
 from connectors.clock import VirtualClock
-from connectors.kafka.connection import client_arguments
 from connectors.plant.direct import DirectPlant
 from pipelines.collect import collecting_cells
 from pipelines.commands.run import until_told
@@ -90,7 +89,7 @@ async def feed(folder: Path, seed: int) -> None:
     async with collecting_cells(
         configuration,
         cells,
-        client_arguments(kafka),
+        kafka,
         partitions=kafka.partitions,
         bytes_max=kafka.spool_bytes_max,
         make_source=make,

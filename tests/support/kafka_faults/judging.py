@@ -53,7 +53,7 @@ def expected_of(cluster: Cluster, configuration: Configuration) -> tuple[dict[st
             arrived = decode_message(record.key, record.value, tuple(record.headers))
             if arrived.cell not in rules:
                 continue
-            seen = stages[arrived.cell].take(record.offset, arrived, len(record.value))
+            seen = stages[arrived.cell].take(record.offset, arrived, len(record.value or b""))
         except CodecError:
             unreadable_n += 1
             continue
@@ -90,11 +90,11 @@ def accepted_of(cluster: Cluster, configuration: Configuration) -> dict[str, Acc
     found = {cell.path: Accepted() for cell in configuration.plant.cells}
     for record in _records(cluster, configuration, "anomalies.v1"):
         try:
-            observation = decode_observation(record.value)
+            observation = decode_observation(record.value or b"")
         except CodecError:
             continue
         accepted = found.get(observation.cell)
-        if accepted is None:
+        if accepted is None or record.key != observation.cell.encode():
             continue
         if not accepted.acceptance.accepts(Delivered(record.offset, observation)):
             accepted.repeated_n += 1
@@ -118,7 +118,8 @@ async def judged(line: Line, *, gaps_n: int = 0) -> list[str]:
         line: Running.
         gaps_n: Messages that were withheld for good, each a gap.
     """
-    wrong = [] if await line.end_feeding() == 0 else ["the collector ended with an error: see feeder.log"]
+    wrong = [*line.wrong]
+    wrong += [] if await line.end_feeding() == 0 else ["the collector ended with an error: see feeder.log"]
     synced = dict(line.synced)
     if line.lost_n:
         wrong.append(f"the collector lost {line.lost_n} samples for want of room")
@@ -132,8 +133,9 @@ async def judged(line: Line, *, gaps_n: int = 0) -> list[str]:
         proof = await asyncio.to_thread(prove, line.configuration.data)
         wrong += [] if proof.good else [f"no proof: {proof.text}"]
     letters = await asyncio.to_thread(dead_letters, line)
-    if len(letters) < unreadable_n:
-        wrong.append(f"{unreadable_n} messages cannot be read, and {len(letters)} are dead letters")
+    told_n = len({dict(letter.headers)["dead_origin"] for letter in letters})
+    if told_n < unreadable_n:
+        wrong.append(f"{unreadable_n} messages of telemetry.v1 cannot be read, and letters tell of {told_n}")
     return wrong
 
 

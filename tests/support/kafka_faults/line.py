@@ -27,10 +27,11 @@ from connectors.kafka.admin import apply_topics
 from connectors.kafka.broker import Cluster
 from pipelines.config import Configuration, load
 from pipelines.hosting import Folders, clock_of
+from pipelines.stages.detect import GROUP
 from pipelines.up import Child, Supervisor
 from schemas.errors import CodecError
 from schemas.observations import Delivered, decode_observation
-from tests.support.kafka_broker import plain, settings_of
+from tests.support.kafka_broker import admin_of, plain, settings_of
 from tests.support.quick_plant import CONFIG, QUICK
 
 CELLS_N = 4
@@ -114,7 +115,7 @@ class Watcher(threading.Thread):
 
     def _see(self, record: Any) -> None:
         try:
-            observation = decode_observation(record.value)
+            observation = decode_observation(record.value or b"")
         except CodecError:
             return
         self.latest_at[observation.cell] = max(self.latest_at.get(observation.cell, 0), observation.at)
@@ -133,9 +134,8 @@ class Line:
         self.lost_n = 0
         self.recovered_s: Counter[str] = Counter()
         """By fault: wall time until all goes on."""
-        self.poisoned: list[Any] = []
-        """What was put on topics that nobody can use."""
-        self.begun_from: dict[str, int] = {}
+        self.wrong: list[str] = []
+        """What a fault itself found wrong."""
         config = str(configuration.folder)
         self._seed, self._feeder, self._listening = seed, None, None
         self._supervisors: dict[str, tuple[Supervisor, AsyncExitStack]] = {}
@@ -237,10 +237,28 @@ class Line:
             lambda: all(seen.get(path, 0) >= from_us for path in paths), "observations of every cell", within_s
         )
 
+    async def shared_by(self, workers_n: int) -> float:
+        """Wait until so many workers have partitions; returns how long it took."""
+        began_s = time.monotonic()
+        while (found_n := await asyncio.to_thread(_members_n, self.cluster)) != workers_n:
+            waited_s = time.monotonic() - began_s
+            assert waited_s < PATIENCE_S, f"{found_n} workers have partitions instead of {workers_n}"
+            await asyncio.sleep(LOOK_S * 10)
+        return time.monotonic() - began_s
+
     async def decided(self, within_s: float = PATIENCE_S) -> float:
         """Wait until input that is taken from now on led to a fact in the log; returns how long it took."""
         from_us, log = self.clock.now_us(), Folders(self.configuration.data).log / "log.sqlite"
         return await self.until(lambda: _last_fact_at(log) >= from_us, "facts in the log", within_s)
+
+
+def _members_n(cluster: Cluster) -> int:
+    """Return how many members of the workers' group have partitions."""
+    with admin_of(cluster) as admin:
+        (group,) = admin.describe_groups([GROUP]).values()
+    dealt = [member["member_assignment"] for member in group["members"]]
+    # While they are dealt, a member's part is no table but empty text.
+    return sum(bool(isinstance(part, dict) and part["assigned_partitions"]) for part in dealt)
 
 
 def _last_fact_at(log: Path) -> int:
