@@ -29,6 +29,8 @@ class Child:
 
     name: str
     arguments: Sequence[str]
+    module: str = "pipelines.cli"
+    """What Python runs."""
     process: asyncio.subprocess.Process | None = None
     starts: int = 0
 
@@ -69,7 +71,7 @@ class Supervisor:
         process = child.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "pipelines.cli",
+            child.module,
             *child.arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
