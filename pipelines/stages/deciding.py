@@ -26,6 +26,7 @@ from pipelines.config import Configuration
 from pipelines.decide import CellService, Storage
 from pipelines.hosting import HostedCell, Parts
 from pipelines.stages.observed import ObservedIntake
+from pipelines.stages.partition import UNKNOWN_MAX
 from pipelines.stages.upstream import Upstream
 from schemas.errors import CodecError
 from schemas.facts import AnyFact, OperatorRequested, decode
@@ -42,6 +43,8 @@ POLL_MS = 200
 POLL_MAX = 500
 """Messages in one answer of the consumer."""
 BACK_S = 0.5
+UNKNOWN_BYTES_MAX = 200
+"""Of a key: so much tells cells apart."""
 REVOKE_S = 3.0
 """Wall time for cells to stop before their partition goes to another process; below the shortest session."""
 R = TypeVar("R")
@@ -68,6 +71,9 @@ class Decider:
         self._upstream = Upstream(self.connection, settings.partitions, clock)
         self._hosted: dict[int, list[HostedCell]] = {}
         self._paths = frozenset(cell.path for cell in configuration.plant.cells)
+        self._unknown: set[bytes] = set()
+        self.passed_over = 0
+        """Observations of cells that are not configured."""
         self.dead_letters = 0
         """Messages that could not be used; each is on `dead-letters.v1`."""
 
@@ -135,7 +141,8 @@ class Decider:
                 observation = decode_observation(record.value or b"")
                 service = self._service_of(record, observation.cell)
             except CodecError as error:
-                await self._bury(record, error)
+                if not self._passed_over(record):
+                    await self._bury(record, error)
                 continue
             if service is not None:
                 await self._until_done(service, service.put(Delivered(record.offset, observation)))
@@ -167,6 +174,17 @@ class Decider:
         if record.key != cell.encode() or record.partition != wanted:
             raise CodecError(f"key {(record.key or b'')[:100]!r} in partition {record.partition} is not that of {cell}")
         return self.services.get(cell)
+
+    def _passed_over(self, record: Any) -> bool:
+        """Count what is of a cell that is not ours; the first of each is told, and not the whole past of a cell."""
+        key = (record.key or b"")[:UNKNOWN_BYTES_MAX]
+        if key.decode(errors="replace") in self._paths:
+            return False
+        self.passed_over += 1
+        if key in self._unknown or len(self._unknown) >= UNKNOWN_MAX:
+            return True
+        self._unknown.add(key)
+        return False
 
     async def _bury(self, record: Any, error: CodecError) -> None:
         LOG.error("%s/%d at %d refused: %s", record.topic, record.partition, record.offset, error)

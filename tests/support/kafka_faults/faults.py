@@ -173,3 +173,7 @@ FAULTS: Mapping[str, Fault] = {
     "repeated-reordered": repeated_and_reordered,
     "poison": poisoned,
 }
+"""On a line with one broker."""
+ON_THREE: Mapping[str, Fault] = {"one-of-three-killed": one_of_three_killed}
+"""On a line with three."""
+ALL: Mapping[str, Fault] = {**FAULTS, **ON_THREE}
