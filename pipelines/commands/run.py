@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands.options import HERE, Config
+from pipelines.commands.options import HERE, Config, Http, Log, LogForm, prepared
 from pipelines.config import load
 from pipelines.hosting import Parts
+from pipelines.log_lines import announce
 from pipelines.runner import running, until_failure
 
 
@@ -23,13 +24,13 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def run(config: Config = HERE) -> None:
+def run(config: Config = HERE, http: Http = None, log: Log = LogForm.TEXT) -> None:
     """Run the agent of a configuration folder until it is told to end."""
-    configuration = load(config)
+    configuration = prepared(config, http, log, "run")
 
     async def go() -> None:
         async with running(configuration, parts_of(configuration)) as runtime:
-            print(f"running {', '.join(runtime.services)}; operator socket {runtime.folders.socket}", flush=True)
+            announce(f"running {', '.join(runtime.services)}; operator socket {runtime.folders.socket}")
             await until_failure(runtime)
 
     until_told(go())
