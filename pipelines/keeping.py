@@ -138,14 +138,15 @@ class Keeping(threading.Thread):
         where = {number: TopicPartition(TOPIC, number) for number in cells}
         consumer.assign(list(where.values()))
         for number, kept in cells.items():
-            consumer.seek(where[number], min(each.offset for each in kept) + 1)
+            self.next_offsets[number] = min(each.offset for each in kept) + 1
+            consumer.seek(where[number], self.next_offsets[number])
         ends: dict[Any, int] | None = None
         while ends is None or any(consumer.position(tp) < end for tp, end in ends.items()):
             for tp, records in consumer.poll(timeout_ms=POLL_MS).items():
                 for record in records:
                     for each in cells[tp.partition]:
                         each.take(record)
-            self.next_offsets = {tp.partition: consumer.position(tp) for tp in where.values()}
+                self.next_offsets[tp.partition] = records[-1].offset + 1
             if ends is None and self._stopping.is_set():
                 ends = consumer.end_offsets(list(where.values()))
         for each in self._cells:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -21,8 +22,12 @@ Form = Literal["text", "json"]
 SUBJECTS = ("cell", "incident_id", "command_id")
 """What a line can be about; a record's own `extra` of the same name goes over it."""
 TEXT = "%(asctime)s %(name)s %(levelname)s %(message)s"
-CHATTY = ("asyncua", "kafka")
+SILENT = ("asyncua", "kafka")
 """Libraries that log what we say in our own words."""
+CHATTY = "aiokafka"
+"""A library that says the same ten times a second while a broker is away."""
+SELDOM_S = 30.0
+"""Wall time for which it does not say the same again."""
 
 OWN = logging.getLogger("jidoka.process")
 """What a process says of itself: that it runs, why it ends."""
@@ -56,6 +61,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             "process": self._process,
+            "pid": os.getpid(),
         }
         for name in SUBJECTS:
             if value := getattr(record, name, "") or _ABOUT.get().get(name, ""):
@@ -65,14 +71,34 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+class Seldom(logging.Filter):
+    """Lets a library say the same only every `SELDOM_S`, whatever numbers stand in it."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__()
+        self._library = library
+        self._said_s: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether it may be said."""
+        if record.name.partition(".")[0] != self._library:
+            return True
+        key = (record.name, str(record.msg))
+        if record.created - self._said_s.get(key, 0.0) < SELDOM_S:
+            return False
+        self._said_s[key] = record.created
+        return True
+
+
 def speak(form: Form, *, process: str = "jidoka") -> None:
     """Log to stderr in this form from now on, warnings and worse."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Seldom(CHATTY))
     handler.setFormatter(JsonLines(process) if form == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=form == "json")
     OWN.setLevel(logging.INFO)
-    for chatty in CHATTY:
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    for silent in SILENT:
+        logging.getLogger(silent).setLevel(logging.CRITICAL)
 
 
 def announce(sentence: str) -> None:

@@ -13,7 +13,7 @@ from pipelines.config import Configuration
 from pipelines.operation.cells import STORE_S, ToldCells
 from pipelines.operation.common import LAG_MAX, gauge
 from pipelines.operation.ends import Ends
-from pipelines.operation.health import Health, Trend
+from pipelines.operation.health import Backlog, Health
 from pipelines.operation.measured import Measured
 from pipelines.stages.deciding import Consumer, Decider
 from pipelines.stages.mirror import Mirror
@@ -42,7 +42,7 @@ class ToldDecide:
         self._decider, self._consumer, self._mirror = parts
         self._store, self._ends = store, ends
         self._cells = ToldCells(configuration.settings, configuration.data, self._decider.services, store, clock)
-        self._trend, self._mirror_trend = Trend(LAG_MAX), Trend(MIRROR_MAX)
+        self._backlog, self._mirror_backlog = Backlog(LAG_MAX), Backlog(MIRROR_MAX)
 
     async def checks(self) -> Sequence[Health]:
         """Return cells, input, store, disk, consumer, broker, lag and mirror."""
@@ -68,15 +68,14 @@ class ToldDecide:
     def _lag(self) -> Health:
         if self._ends.look is None:
             return Health("lag", False, "not known yet")
-        lag = sum(self._lags().values())
-        return Health("lag", self._trend.well(lag, time.monotonic()), f"{lag} observations wait")
+        taken = sum(service.places.get(OFFSET, 0) for service in list(self._decider.services.values()))
+        return self._backlog.look(sum(self._lags().values()), taken, time.monotonic())
 
     async def _mirroring(self) -> Health:
         if not self._decider.has(0):
             return Health("mirror", True, "another process copies the log")
-        behind = await self._behind()
-        ok = self._mirror_trend.well(behind, time.monotonic())
-        return Health("mirror", ok, f"{behind} facts behind the log")
+        copied = self._mirror_backlog.look(await self._behind(), self._mirror.position, time.monotonic())
+        return Health("mirror", copied.ok, copied.detail)
 
     async def _behind(self) -> int:
         try:

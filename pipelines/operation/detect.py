@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.operation.common import LAG_MAX, counter, gauge
 from pipelines.operation.ends import Ends
-from pipelines.operation.health import Health, Trend
+from pipelines.operation.health import Backlog, Health
 from pipelines.stages.detect import Standing, Worker
 from schemas.settings import KafkaSettings
 
@@ -24,7 +24,7 @@ class ToldDetect:
     def __init__(self, settings: KafkaSettings, worker: Worker, ends: Ends) -> None:
         self._worker, self._ends = worker, ends
         self._fresh_s = SAVES_MISSED_MAX * settings.snapshot_s
-        self._trend = Trend(LAG_MAX)
+        self._backlog = Backlog(LAG_MAX)
         self._unsafe_since: dict[tuple[int, int], float] = {}
         """By partition and what was committed: when something behind it was first seen."""
 
@@ -36,20 +36,18 @@ class ToldDetect:
         return [Health("assignment", bool(ours), said), Health("broker", broker, words), self._lag(), self._commits()]
 
     def _lag(self) -> Health:
-        look = self._ends.look
-        if look is None:
+        if self._ends.look is None:
             return Health("lag", False, "not known yet")
-        lag = sum(self._lags().values())
-        ok = self._trend.well(lag, time.monotonic())
-        return Health(
-            "lag", ok, f"{lag} messages wait" + ("" if lag <= LAG_MAX else ", fewer" if ok else ", not fewer")
-        )
+        taken = sum(standing.next_offset for standing in self._worker.standing().values())
+        return self._backlog.look(sum(self._lags().values()), taken, time.monotonic())
 
     def _lags(self) -> dict[int, int]:
+        """Return how much waits behind what was taken, by partition."""
         look = self._ends.look
+        if look is None:
+            return {}
         taken = {number: standing.next_offset for number, standing in self._worker.standing().items()}
-        ours = self._worker.partitions() if look is not None else set()
-        return {number: look.backlog(number, taken.get(number, 0)) for number in ours} if look is not None else {}
+        return {number: look.backlog(number, taken.get(number, 0)) for number in self._worker.partitions()}
 
     def _commits(self) -> Health:
         now_s, committed = time.monotonic(), self._worker.work.committed

@@ -1,4 +1,4 @@
-"""What a process says of itself: checks with a name each, and whether a backlog is one. Pure."""
+"""What a process says of itself: checks with a name each, and how what waits for it is judged. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 LOOK_S = 5.0
 """Wall time between the two looks by which a backlog is said to become smaller."""
+STUCK_S = 10.0
+"""Wall time for which something may wait while nothing is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +34,39 @@ class Told(Protocol):
         """Return metric families of prometheus_client."""
 
 
-class Trend:
-    """Whether a backlog is bounded, or becomes smaller."""
+class Backlog:
+    """Whether what waits is bounded, or becomes less; and whether any of it is taken at all."""
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
         self._before: tuple[int, float] | None = None
         self._falling = True
+        self._standing: tuple[int, float] | None = None
 
-    def well(self, backlog: int, now_s: float) -> bool:
+    def look(self, waiting: int, taken: int, now_s: float) -> Health:
         """Take a look.
 
         Args:
-            backlog: How much waits.
+            waiting: How many wait.
+            taken: Up to where they were taken; any number that grows with it.
             now_s: Wall time, any origin.
 
-        >>> trend = Trend(10)
-        >>> [trend.well(n, at) for n, at in ((50, 0.0), (40, 5.0), (40, 10.0), (60, 15.0), (9, 16.0))]
+        >>> backlog = Backlog(10)
+        >>> [backlog.look(n, 7 * int(at), at).ok for n, at in ((50, 0.0), (40, 5.0), (40, 10.0), (60, 15.0), (9, 16.0))]
         [True, True, False, False, True]
+        >>> [backlog.look(n, 7, at).detail for n, at in ((2, 20.0), (2, 25.0), (2, 31.0), (0, 32.0))]
+        ['2 wait', '2 wait', '2 wait, and none was taken for 11 s', '0 wait']
         """
         if self._before is None:
-            self._before = (backlog, now_s)
+            self._before = (waiting, now_s)
         elif now_s - self._before[1] >= LOOK_S:
-            self._falling = backlog < self._before[0]
-            self._before = (backlog, now_s)
-        return backlog <= self._bound or self._falling
+            self._falling = waiting < self._before[0]
+            self._before = (waiting, now_s)
+        if not waiting or self._standing is None or self._standing[0] != taken:
+            self._standing = (taken, now_s) if waiting else None
+        stuck_s = now_s - self._standing[1] if self._standing is not None else 0.0
+        said = f"{waiting} wait"
+        if stuck_s > STUCK_S:
+            return Health("lag", False, f"{said}, and none was taken for {stuck_s:.0f} s")
+        ok = waiting <= self._bound or self._falling
+        return Health("lag", ok, said if ok else f"{said}, and they do not become fewer")

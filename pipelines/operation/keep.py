@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pipelines.operation.common import LAG_MAX, disk, free_bytes, gauge
 from pipelines.operation.ends import Ends
-from pipelines.operation.health import Health, Trend
+from pipelines.operation.health import Backlog, Health
 
 
 class Reading(Protocol):
@@ -40,7 +40,7 @@ class ToldKeep:
         self.keeping: Reading | None = None
         """None: it waits for where detection stands, and has not begun."""
         self._data, self._ends = data, ends
-        self._trend = Trend(LAG_MAX)
+        self._backlog = Backlog(LAG_MAX)
 
     async def checks(self) -> Sequence[Health]:
         """Return the thread, broker, lag and disk."""
@@ -55,10 +55,10 @@ class ToldKeep:
         return Health("keeping", alive, f"{len(keeping.positions)} cells" if alive else f"it ended: {keeping.failure}")
 
     def _lag(self) -> Health:
-        if self._ends.look is None:
+        if self._ends.look is None or self.keeping is None:
             return Health("lag", False, "not known yet")
-        lag = sum(self._lags().values())
-        return Health("lag", self._trend.well(lag, time.monotonic()), f"{lag} messages wait")
+        taken = sum(self.keeping.next_offsets.values())
+        return self._backlog.look(sum(self._lags().values()), taken, time.monotonic())
 
     def _lags(self) -> dict[int, int]:
         """Return how much waits behind what was read, by partition."""
