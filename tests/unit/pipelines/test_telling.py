@@ -92,12 +92,18 @@ def test_figures_parse_and_say_what_ready_says():
     }
     assert values["jidoka_x_total",] == 5
     assert (values["jidoka_lag", "3"], values["jidoka_lag", "4"]) == (7, 0)
-    assert (values["jidoka_ready",], values["jidoka_check_ok", "spool"], values["jidoka_check_ok", "broker"]) == (0, 1, 0)
+    assert (values["jidoka_ready",], values["jidoka_check_ok", "spool"], values["jidoka_check_ok", "broker"]) == (
+        0,
+        1,
+        0,
+    )
     assert values["process_cpu_seconds_total",] > 0
 
 
 def test_a_scraper_that_wants_openmetrics_gets_it():
-    _, content_type, body = told(lambda port: ask(port, "/metrics", Accept="application/openmetrics-text; version=1.0.0"))
+    _, content_type, body = told(
+        lambda port: ask(port, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    )
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
 
