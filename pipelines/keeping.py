@@ -122,7 +122,11 @@ class Keeping(threading.Thread):
     def run(self) -> None:
         """Read until told to stop."""
         consumer = KafkaConsumer(
-            **self._connection, enable_auto_commit=False, auto_offset_reset="earliest", group_id=None
+            **self._connection,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            group_id=None,
+            reconnect_backoff_max_ms=1_000,
         )
         try:
             self._read(consumer)
