@@ -174,6 +174,8 @@ def _clock(consumer: Any, settings: KafkaSettings, cells: Sequence[str]) -> Chec
     numbers = sorted({partition_of(cell, settings.partitions) for cell in cells})
     there = consumer.partitions_for_topic(TELEMETRY) or set()
     places = [TopicPartition(TELEMETRY, number) for number in numbers if number in there]
+    if not places:
+        return Check("clock", True, f"not known: {TELEMETRY} lacks the partitions of our cells")
     consumer.assign(places)
     consumer.seek_to_end(*places)
     until_s = time.monotonic() + CLOCK_WATCH_S
