@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -16,6 +17,7 @@ from kafka.errors import CoordinatorNotAvailableError, KafkaError
 from connectors.check import Check, failed
 from connectors.kafka.admin import check_topics
 from connectors.kafka.connection import connect, probe, translate
+from connectors.kafka.faults import AccessRefused
 from schemas.errors import ConnectionFault
 from schemas.settings import KafkaSettings
 from schemas.topics import TOPICS, partition_of
@@ -68,10 +70,9 @@ def check_cluster(settings: KafkaSettings, cells: Sequence[str]) -> list[Check]:
 def _security(settings: KafkaSettings) -> Check:
     near = all(address.startswith(LOOPBACK) for address in settings.bootstrap)
     ok = settings.security == "SASL_SSL" or settings.security == "SSL" or near
-    who = f"as {settings.user.name!r}" if settings.user else "without a user"
     where = ", on this machine only" if near else ""
     remedy = "Set kafka.security to SASL_SSL: what is sent can be read and changed on its way."
-    return Check("security", ok, f"{settings.security} {who}{where}", "" if ok else remedy)
+    return Check("security", ok, f"{settings.security} as {_who(settings)}{where}", "" if ok else remedy)
 
 
 def _addresses(settings: KafkaSettings) -> Iterator[Check]:
@@ -85,18 +86,43 @@ def _addresses(settings: KafkaSettings) -> Iterator[Check]:
 
 def _cluster_checks(admin: Any, consumer: Any, settings: KafkaSettings, cells: Sequence[str]) -> Iterator[Check]:
     yield from _brokers(admin, settings)
-    wrong = check_topics(settings)
-    for each in wrong:
-        yield Check(f"topic {each.topic}", False, f"{each.what} is {each.found}, must be {each.wanted}", each.remedy)
     described = [each for each in admin.describe_topics([topic.name for topic in TOPICS]) if not each["error_code"]]
-    names = {each.topic for each in wrong}
-    if right := [each["name"] for each in described if each["name"] not in names]:
-        yield Check("topics", True, f"{', '.join(right)} are as they must be")
+    yield from _topics(settings, [each["name"] for each in described])
+    if not described:
+        return
     yield _replicas(described, settings)
     yield _rights(described, settings)
-    if TELEMETRY in {each["name"] for each in described}:
-        yield from _groups(admin, consumer)
-        yield _clock(consumer, settings, cells)
+    if any(each["name"] == TELEMETRY for each in described):
+        for group, topic in GROUPS.items():
+            yield _asked(f"group {group}", settings, partial(_group, admin, consumer, group, topic))
+        yield _asked("clock", settings, partial(_clock, consumer, settings, cells))
+
+
+def _asked(name: str, settings: KafkaSettings, ask: Callable[[], Check]) -> Check:
+    """Ask what not every process has a right to see; that is no fault."""
+    try:
+        return ask()
+    except KafkaError as error:
+        fault = translate(error, settings, doing="look")
+        if not isinstance(fault, AccessRefused):
+            raise
+        return Check(name, True, f"not known: {_who(settings)} has no right to see it")
+
+
+def _topics(settings: KafkaSettings, visible: Sequence[str]) -> Iterator[Check]:
+    """Compare the topics with what they must be, as far as our user may see their settings."""
+    try:
+        wrong = check_topics(settings)
+    except AccessRefused:
+        remedy = "Grant it as deploy/kafka/acls.toml says, or correct kafka.user."
+        said = f"{', '.join(visible) or 'none'} can be used by {_who(settings)}; how they are set is not for it to see"
+        yield Check("topics", bool(visible), said, "" if visible else remedy)
+        return
+    for each in wrong:
+        yield Check(f"topic {each.topic}", False, f"{each.what} is {each.found}, must be {each.wanted}", each.remedy)
+    names = {each.topic for each in wrong}
+    if right := [name for name in visible if name not in names]:
+        yield Check("topics", True, f"{', '.join(right)} are as they must be")
 
 
 def _brokers(admin: Any, settings: KafkaSettings) -> Iterator[Check]:
@@ -136,23 +162,21 @@ def _rights(described: Sequence[Mapping[str, Any]], settings: KafkaSettings) -> 
         return Check("rights", True, f"nobody is asked who he is: {said}")
     more = sorted({right for rights in may.values() for right in rights & CHANGING})
     remedy = f"Take {', '.join(more)} away: deploy/kafka/acls.toml has what each process needs."
-    return Check("rights", not more, f"{settings.user.name!r} may {said}", remedy if more else "")
+    return Check("rights", not more, f"{_who(settings)} may {said}", remedy if more else "")
 
 
-def _groups(admin: Any, consumer: Any) -> Iterator[Check]:
-    for group, topic in GROUPS.items():
-        try:
-            state = admin.describe_groups([group])[group]
-        except CoordinatorNotAvailableError:
-            yield Check(f"group {group}", True, "nobody ever worked in it")
-            continue
-        members_n, lag = len(state["members"]), _lag(admin, consumer, group, topic)
-        if members_n and lag > LAG_MAX:
-            time.sleep(LAG_WATCH_S)
-            yield _backlog(group, topic, lag, _lag(admin, consumer, group, topic))
-            continue
-        said = f"{members_n} members, {state['group_state'].lower()}" if members_n else "nobody works in it now"
-        yield Check(f"group {group}", True, f"{said}; {lag} messages of {topic} wait")
+def _group(admin: Any, consumer: Any, group: str, topic: str) -> Check:
+    name = f"group {group}"
+    try:
+        state = admin.describe_groups([group])[group]
+    except CoordinatorNotAvailableError:
+        return Check(name, True, "nobody ever worked in it")
+    members_n, lag = len(state["members"]), _lag(admin, consumer, group, topic)
+    if members_n and lag > LAG_MAX:
+        time.sleep(LAG_WATCH_S)
+        return _backlog(group, topic, lag, _lag(admin, consumer, group, topic))
+    said = f"{members_n} members, {state['group_state'].lower()}" if members_n else "nobody works in it now"
+    return Check(name, True, f"{said}; {lag} messages of {topic} wait")
 
 
 def _backlog(group: str, topic: str, before: int, now: int) -> Check:
@@ -190,6 +214,10 @@ def _clock(consumer: Any, settings: KafkaSettings, cells: Sequence[str]) -> Chec
     ok = abs(offset_s) <= CLOCK_TOLERANCE_S
     remedy = "Let both follow one time server (NTP): retention and orders of events are by these clocks."
     return Check("clock", ok, f"the broker is {offset_s:+.3f} s from this machine", "" if ok else remedy)
+
+
+def _who(settings: KafkaSettings) -> str:
+    return f"user {settings.user.name!r}" if settings.user else "a client without user"
 
 
 def _some(names: Sequence[str]) -> str:
