@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from pydantic import BaseModel
 
 import schemas
 from pipelines.config import FILES
@@ -28,7 +29,7 @@ NAMES = {"jidoka.toml": "settings.json"}
 
 def documents() -> Mapping[str, str]:
     """Return each schema as text by its file's name; the same text at every call."""
-    files = {**FILES, "streams.toml": Streams}
+    files: Mapping[str, type[BaseModel]] = {**FILES, "streams.toml": Streams}
     of_files = {NAMES.get(f, f.replace(".toml", ".json")): m.model_json_schema() for f, m in files.items()}
     of_facts = msgspec.json.schema(AnyFact)
     return {name: _text(schema) for name, schema in {**of_files, "facts.json": of_facts}.items()}
