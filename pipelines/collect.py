@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from pipelines.hosting import MakeSource, clock_of
 from pipelines.observe import collector
 from schemas.plant import Cell
 from schemas.samples import Input, Tick
+from schemas.settings import KafkaSettings
 
 FLUSH_S: Final = 5.0
 """Wall time at the end for sending what is in the spool; the rest is sent after the next start."""
@@ -129,7 +130,7 @@ class Collecting:
 def spooling(
     folder: Path,
     cells: Sequence[Cell],
-    connection: Mapping[str, Any],
+    kafka: KafkaSettings,
     *,
     partitions: int | None,
     bytes_max: int,
@@ -140,7 +141,7 @@ def spooling(
     Args:
         folder: Of the spool.
         cells: Whose input will come.
-        connection: Arguments of a Kafka client.
+        kafka: Brokers and security.
         partitions: Of the topic; None: as many as it has.
         bytes_max: Of the spool.
         flush_s: Wall time at the end for sending what is left.
@@ -151,7 +152,7 @@ def spooling(
     first_epoch = SystemClock().now_us() // 1_000_000
     spool = Spool(folder, bytes_max=bytes_max, first_epoch=first_epoch)
     try:
-        collecting = Collecting(spool, cells, Forwarder(spool, connection, partitions=partitions))
+        collecting = Collecting(spool, cells, Forwarder(spool, kafka, partitions=partitions))
         try:
             yield collecting
         finally:
@@ -164,7 +165,7 @@ def spooling(
 async def collecting_cells(
     configuration: Configuration,
     cells: Sequence[Cell],
-    connection: Mapping[str, Any],
+    kafka: KafkaSettings,
     *,
     partitions: int | None,
     bytes_max: int,
@@ -175,7 +176,7 @@ async def collecting_cells(
     Args:
         configuration: Server and clock.
         cells: Some or all of its cells.
-        connection: Arguments of a Kafka client.
+        kafka: Brokers and security.
         partitions: Of the topic; None: as many as it has.
         bytes_max: Of the spool.
         make_source: Makes the source of a cell; None: OPC UA.
@@ -186,7 +187,7 @@ async def collecting_cells(
     clock = clock_of(configuration.settings)
     make_source = make_source or collector(configuration, np.random.default_rng())
     folder = spool_folder(configuration, cells)
-    with spooling(folder, cells, connection, partitions=partitions, bytes_max=bytes_max) as collecting:
+    with spooling(folder, cells, kafka, partitions=partitions, bytes_max=bytes_max) as collecting:
 
         def sink_of(cell: Cell) -> Callable[[Input], Awaitable[None]]:
             async def sink(item: Input) -> None:
@@ -221,13 +222,13 @@ async def _until_failure(collecting: Collecting) -> None:
 
 
 def collect_recording(
-    path: Path, connection: Mapping[str, Any], *, partitions: int | None, mapped: Sniffed | None = None
+    path: Path, kafka: KafkaSettings, *, partitions: int | None, mapped: Sniffed | None = None
 ) -> Figures:
     """Put a recording onto the topic as its cell's input; agent time is its watermark. Returns when a broker has it.
 
     Args:
         path: CSV, CSV.gz or Parquet.
-        connection: Arguments of a Kafka client.
+        kafka: Brokers and security.
         partitions: Of the topic; None: as many as it has.
         mapped: How the file is read; None: as it seems to be.
 
@@ -242,7 +243,7 @@ def collect_recording(
         opened = spooling(
             Path(folder) / "spool",
             [known.cell],
-            connection,
+            kafka,
             partitions=partitions,
             bytes_max=RECORDING_BYTES_MAX,
             flush_s=0.0,

@@ -22,10 +22,12 @@ from kafka import KafkaProducer
 from connectors.eventlog.batches import decode_columns
 from connectors.kafka import dead
 from connectors.kafka.codec import ARROW, Message, encode_message
+from connectors.kafka.connection import connect, translate
 from connectors.kafka.spool import Spool
 from connectors.kafka.spoolfiles import Stored, head_of
-from schemas.errors import CodecError, ConfigError, LogError
+from schemas.errors import CodecError, ConfigError, ConnectionFault, LogError
 from schemas.samples import Gap
+from schemas.settings import KafkaSettings
 from schemas.topics import partition_of
 
 LOG = logging.getLogger("jidoka.forward")
@@ -111,17 +113,17 @@ class _Sending:
 class Forwarder(threading.Thread):
     """Runs until `stop`, or until the spool or the configuration is at fault."""
 
-    def __init__(self, spool: Spool, connection: Mapping[str, Any], *, partitions: int | None) -> None:
+    def __init__(self, spool: Spool, settings: KafkaSettings, *, partitions: int | None) -> None:
         """Prepare; nothing is connected before `start`.
 
         Args:
             spool: To read from and to acknowledge in.
-            connection: Arguments of the client: brokers and security.
+            settings: Brokers and security.
             partitions: Of the topic, as configured; another number at the broker is an error, since order is by them.
                 None: as many as the topic has.
         """
         super().__init__(name="forward", daemon=True)
-        self._spool, self._connection, self._configured_n = spool, connection, partitions
+        self._spool, self._settings, self._configured_n = spool, settings, partitions
         self._partitions = partitions or 1
         self.counters = Forwarded()
         self.fault = "not connected yet"
@@ -157,10 +159,10 @@ class Forwarder(threading.Thread):
     def _tell(self, error: Exception) -> None:
         """Count and say why there is no producer any more; again only when the reason is another."""
         self.counters.retries_n += 1
-        fault = f"{type(error).__name__}: {error}"
-        if self.fault.partition(":")[0] != type(error).__name__:
-            known = isinstance(error, errors.KafkaError | OSError)
-            LOG.warning("%s cannot be reached: %s", TOPIC, fault, exc_info=None if known else error)
+        known = isinstance(error, ConnectionFault | errors.KafkaError | OSError)
+        fault = str(error) if isinstance(error, ConnectionFault) else f"{type(error).__name__}: {error}"
+        if fault != self.fault:
+            LOG.warning("%s cannot be sent to: %s", TOPIC, fault, exc_info=None if known else error)
         self.fault = fault
 
     def _pause(self, for_s: float) -> None:
@@ -176,7 +178,7 @@ class Forwarder(threading.Thread):
 
     def _with_producer(self) -> None:
         """Connect and send until told to end, or until the producer is of no use any more."""
-        producer = KafkaProducer(**self._connection, **PRODUCER)
+        producer = connect(KafkaProducer, self._settings, **PRODUCER)
         try:
             self._check_topics(producer)
             self.fault, self.counters.connected = "", True
@@ -187,7 +189,7 @@ class Forwarder(threading.Thread):
             _close(producer)
 
     def _check_topics(self, producer: Any) -> None:
-        found_n = len(producer.partitions_for(TOPIC))
+        found_n, _ = (self._partitions_of(producer, name) for name in (TOPIC, dead.TOPIC))
         self._partitions = found_n
         if self._configured_n not in (found_n, None):
             raise ConfigError(
@@ -196,7 +198,15 @@ class Forwarder(threading.Thread):
                 f"{self._configured_n}, and {TOPIC} has {found_n}",
                 "Write the number that the topic was created with: a cell's place depends on it",
             )
-        producer.partitions_for(dead.TOPIC)
+
+    def _partitions_of(self, producer: Any, name: str) -> int:
+        try:
+            return len(producer.partitions_for(name))
+        except errors.KafkaTimeoutError as error:
+            where = ", ".join(self._settings.bootstrap)
+            raise ConnectionFault(f"{where}: there is no topic {name}. Run: jidoka topics apply.") from error
+        except errors.KafkaError as error:
+            raise translate(error, self._settings, doing=f"use {name}") from error
 
     def _forward(self, producer: Any) -> None:
         window: list[_Sending] = []

@@ -11,13 +11,11 @@ import typer
 
 from pipelines.commands.options import HERE, Config
 from pipelines.commands.run import parts_of, until_told
+from pipelines.commands.topics import Kafka, kafka_settings
 from pipelines.config import Configuration, load
 from pipelines.hosting import Folders
 from schemas.errors import ConfigError
 from schemas.plant import Cell
-from schemas.settings import KafkaSettings
-
-Kafka = Annotated[str, typer.Option("--kafka", help="Broker to begin with, HOST:PORT; goes over jidoka.toml.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,25 +35,23 @@ def collect(
     ] = None,
 ) -> None:
     """Collect cells into a spool on disk, and from there to telemetry.v1, until it is told to end."""
-    from connectors.kafka.connection import client_arguments
     from pipelines.collect import collect_recording, collecting_cells
 
+    settings = kafka_settings(config, kafka)
+    # A broker named directly says itself how many partitions there are; a configuration must be right.
+    partitions = None if kafka else settings.partitions
     if recording is not None:
-        settings, known = (_by_option(kafka), False) if kafka else (kafka_of(load(config), ""), True)
-        partitions = settings.partitions if known else None
-        came = collect_recording(recording, client_arguments(settings), partitions=partitions)
+        came = collect_recording(recording, settings, partitions=partitions)
         print(f"{recording}: {came.taken_n} messages, {came.taken_samples_n} samples, {came.refused_n} refused")
         return
     configuration = load(config)
-    settings = kafka_of(configuration, kafka)
-    partitions = settings.partitions if configuration.settings.kafka is not None else None
     chosen = cells_of(configuration, cells or [])
 
     async def go() -> None:
         async with collecting_cells(
             configuration,
             chosen,
-            client_arguments(settings),
+            settings,
             partitions=partitions,
             bytes_max=settings.spool_bytes_max,
         ) as collecting:
@@ -72,7 +68,7 @@ def detect(config: Config = HERE, kafka: Kafka = "") -> None:
     from pipelines.detecting import detecting
 
     configuration = load(config)
-    until_told(detecting(configuration, kafka_of(configuration, kafka)))
+    until_told(detecting(configuration, kafka_settings(config, kafka)))
 
 
 def decide(config: Config = HERE, kafka: Kafka = "") -> None:
@@ -80,7 +76,7 @@ def decide(config: Config = HERE, kafka: Kafka = "") -> None:
     from pipelines.deciding import deciding, until_failure
 
     configuration = load(config)
-    settings = kafka_of(configuration, kafka)
+    settings = kafka_settings(config, kafka)
 
     async def go() -> None:
         async with deciding(configuration, settings, parts_of(configuration)) as running:
@@ -95,7 +91,7 @@ def keep(config: Config = HERE, kafka: Kafka = "") -> None:
     from pipelines.keeping import keeping
 
     configuration = load(config)
-    until_told(keeping(configuration, kafka_of(configuration, kafka)))
+    until_told(keeping(configuration, kafka_settings(config, kafka)))
 
 
 def up(
@@ -108,8 +104,8 @@ def up(
     from connectors.kafka.connection import check_reachable
     from pipelines.up import Supervisor, children_of
 
-    configuration = load(config)
-    settings = kafka_of(configuration, kafka)
+    load(config)  # A configuration that is wrong is told once, before anything starts.
+    settings = kafka_settings(config, kafka)
     check_reachable(settings)
     apply_topics(settings)
 
@@ -119,26 +115,6 @@ def up(
             await asyncio.Event().wait()
 
     until_told(go())
-
-
-def kafka_of(configuration: Configuration, kafka: str) -> KafkaSettings:
-    """Return the settings of the broker, with the address of the command line.
-
-    Raises:
-        ConfigError: neither says where a broker is.
-    """
-    settings = configuration.settings.kafka
-    if settings is None and not kafka:
-        raise ConfigError(
-            "jidoka.toml", "kafka", "it is missing", 'Add [kafka] with bootstrap = ["HOST:PORT"], or give --kafka'
-        )
-    if settings is None:
-        return _by_option(kafka)
-    return settings.model_copy(update={"bootstrap": (kafka,)}) if kafka else settings
-
-
-def _by_option(kafka: str) -> KafkaSettings:
-    return KafkaSettings(bootstrap=(kafka,))
 
 
 def cells_of(configuration: Configuration, wanted: Sequence[str]) -> list[Cell]:
