@@ -210,7 +210,7 @@ def test_each_process_reads_what_it_needs(secured, user, topic, group):
 
 @pytest.mark.parametrize(("user", "topic", "group", "on"), [
     ("collect", "telemetry.v1", None, r"a topic \(telemetry\.v1\)"),
-    ("detect", "decisions.v1", "jidoka-detect", r"a topic \(decisions\.v1\)"),
+    ("detect", "dead-letters.v1", "jidoka-detect", r"a topic \(dead-letters\.v1\)"),
     ("decide", "telemetry.v1", None, r"a topic \(telemetry\.v1\)"),
     ("detect", "telemetry.v1", "jidoka-decide", r"a consumer group \(jidoka-decide\)"),
     ("tools", "anomalies.v1", "jidoka-decide", r"a consumer group \(jidoka-decide\)"),
