@@ -102,12 +102,13 @@ class _Sending:
     message: Message
     """What is sent: the stored one, or the gap in its place."""
     partition: int
-    alone: bool = False
-    """Whether it must be the only one of its batch: something in its last one was refused."""
-    refused: bool = False
     future: Any = None
     sent_s: float = 0.0
     done: bool = False
+
+
+class _Refusal(Exception):
+    """A broker refused something that was on its way."""
 
 
 class Forwarder(threading.Thread):
@@ -130,6 +131,12 @@ class Forwarder(threading.Thread):
         """Why nothing can be sent now; empty: it can."""
         self.failure: BaseException | None = None
         """Why it ended by itself."""
+        self._suspects: set[int] = set()
+        """Positions of messages of which one was refused."""
+        self._instead: dict[int, Message | None] = {}
+        """By position: what goes out in the place of a refused message; None: nothing can."""
+        self._letters: list[tuple[int, Message]] = []
+        """Dead letters to be sent, with the position that they are about."""
         self._stopping = threading.Event()
         self._stop_by_s = 0.0
         self._noted_s = 0.0
@@ -150,6 +157,10 @@ class Forwarder(threading.Thread):
             except (LogError, ConfigError) as error:
                 self.failure = error
                 return
+            except _Refusal:
+                # kafka-python fails everything behind a refused message too, with the same error: begin anew.
+                self.counters.retries_n += 1
+                continue
             except Exception as error:  # noqa: BLE001  The top of a thread: told, counted, and begun again.
                 self._tell(error)
             backoff_s = BACKOFF_S if self.counters.acknowledged_n > before_n else min(2 * backoff_s, BACKOFF_S_MAX)
@@ -219,9 +230,13 @@ class Forwarder(threading.Thread):
             if not window:
                 self._spool.news.wait(IDLE_S)
                 continue
-            self._send(producer, window)
+            suspect = next((each for each in window if each.stored.position in self._suspects and not each.done), None)
+            if self._letters or suspect is not None:
+                self._send_alone(producer, window, suspect)
+            else:
+                self._send(producer, window)
             _flush(producer)
-            self._settle(producer, window)
+            self._settle(window)
 
     def _fill(self, window: list[_Sending], read_to: int) -> int:
         """Read on, as far as the window reaches; returns the position that was read last."""
@@ -230,7 +245,8 @@ class Forwarder(threading.Thread):
             return read_to
         for stored in self._spool.read(after=read_to, bytes_max=min(room, WINDOW_BYTES_MAX // 4)):
             partition = partition_of(stored.message.key.decode(), self._partitions)
-            window.append(_Sending(stored, stored.message, partition))
+            message = self._instead.get(stored.position, stored.message)
+            window.append(_Sending(stored, message or stored.message, partition, done=message is None))
             read_to = stored.position
         return read_to
 
@@ -242,26 +258,43 @@ class Forwarder(threading.Thread):
             if each.done or each.partition in closed:
                 continue
             size = bytes_n.get(each.partition, 0) + len(each.message.value)
-            if each.partition in bytes_n and (size > BATCH_BYTES_MAX or each.alone):
+            if each.partition in bytes_n and size > BATCH_BYTES_MAX:
                 closed.add(each.partition)
                 continue
             bytes_n[each.partition] = size
-            if each.alone:
-                closed.add(each.partition)
-            each.future, each.sent_s = self._sent(producer, TOPIC, each.message, each.partition), time.monotonic()
-            self.counters.sent_n += 1
+            self._send_one(producer, each)
+
+    def _send_alone(self, producer: Any, window: list[_Sending], suspect: _Sending | None) -> None:
+        """Find the one that is refused: every suspect goes by itself, with nothing else on its way."""
+        if any(each.future is not None and not each.done for each in window):
+            return
+        while self._letters:
+            self._send_letter(producer, *self._letters[0])
+            del self._letters[0]
+        if suspect is not None:
+            self._send_one(producer, suspect)
+
+    def _send_one(self, producer: Any, each: _Sending) -> None:
+        try:
+            each.future = self._sent(producer, TOPIC, each.message, each.partition)
+        except _FOR_GOOD as error:  # Larger than the client takes.
+            self._refused([(each, error)])
+        each.sent_s = time.monotonic()
+        self.counters.sent_n += 1
 
     def _sent(self, producer: Any, topic: str, message: Message, partition: int | None) -> Any:
         return producer.send(
             topic, message.value, message.key, list(message.headers), partition, timestamp_ms=_timestamp_ms(message)
         )
 
-    def _settle(self, producer: Any, window: list[_Sending]) -> None:
+    def _settle(self, window: list[_Sending]) -> None:
         """Take what came of the batches on their way; acknowledge what has nothing open before it.
 
         Raises:
             KafkaError: a batch failed in a way that another producer may mend.
+            _Refusal: something was refused for good.
         """
+        failed: list[tuple[_Sending, Exception]] = []
         for each in window:
             if each.done or each.future is None:
                 continue
@@ -271,36 +304,65 @@ class Forwarder(threading.Thread):
             elif each.future.succeeded():
                 each.done = True
                 self.counters.acknowledged_n += 1
+                self._suspects.discard(each.stored.position)
             else:
-                self._failed(producer, each)
+                failed.append((each, each.future.exception))
+        self._acknowledge(window)
+        if failed:
+            self._refused(failed)
+
+    def _acknowledge(self, window: list[_Sending]) -> None:
         done_n = next((n for n, each in enumerate(window) if not each.done), len(window))
         self._spool.acknowledge(each.stored for each in window[:done_n])
+        for each in window[:done_n]:
+            self._instead.pop(each.stored.position, None)
+            self._suspects.discard(each.stored.position)
         del window[:done_n]
 
-    def _failed(self, producer: Any, each: _Sending) -> None:
-        """Send again alone what was in a refused batch; put a gap in the place of what is refused alone."""
-        error, each.future = each.future.exception, None
-        # Of a batch with a bad record, the good ones fail too, with the plain class.
-        if not isinstance(error, _FOR_GOOD) and type(error) is not errors.KafkaError:
-            raise error
-        if not each.alone:
-            each.alone = True
-            return
-        if each.refused:
-            LOG.error("even the gap for message %d of the spool is refused: %s", each.stored.position, error)
-            each.done = True
-            return
-        self._refuse(producer, each, error)
+    def _refused(self, failed: list[tuple[_Sending, Exception]]) -> None:
+        """Suspect what failed, or judge what failed by itself; either way with a new producer.
 
-    def _refuse(self, producer: Any, each: _Sending, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        origin = f"collect {TOPIC}/{each.partition}"
-        LOG.error("message %d of the spool is refused for good: %s", each.stored.position, reason)
-        self._sent(producer, dead.TOPIC, dead.dead_letter(each.message, reason=reason, origin=origin), None)
-        gap, samples_n = _gap_for(each.message, f"refused by the broker: {type(error).__name__}")
+        Raises:
+            KafkaError: it failed for another reason.
+            _Refusal: else.
+        """
+        for _, error in failed:
+            # Of a batch with a bad record, the good ones fail too, with the plain class.
+            if not isinstance(error, _FOR_GOOD) and type(error) is not errors.KafkaError:
+                raise error
+        each, error = failed[0]
+        alone = len(failed) == 1 and each.stored.position in self._suspects
+        self._suspects |= {suspect.stored.position for suspect, _ in failed}
+        if alone:
+            self._judge(each, error)
+        raise _Refusal
+
+    def _judge(self, each: _Sending, error: Exception) -> None:
+        """Put a gap into the place of a message that is refused by itself, or nothing if that gap was refused too."""
+        position, reason = each.stored.position, f"{type(error).__name__}: {error}"
+        LOG.error("message %d of the spool is refused for good: %s", position, reason)
+        self._suspects.discard(position)
+        if position in self._instead:
+            self._instead[position] = None
+            return
+        letter = dead.dead_letter(each.message, reason=reason, origin=f"collect {TOPIC}/{each.partition}")
+        self._letters.append((position, letter))
+        self._instead[position], samples_n = _gap_for(each.message, f"refused by the broker: {type(error).__name__}")
         self.counters.refused_n += 1
         self.counters.lost_samples_n += samples_n
-        each.message, each.refused = gap, True
+
+    def _send_letter(self, producer: Any, position: int, letter: Message) -> None:
+        """Send a dead letter and wait for it; one that is refused as well is told in the process's own log only."""
+        future = self._sent(producer, dead.TOPIC, letter, None)
+        _flush(producer)
+        if not future.is_done:
+            raise errors.KafkaTimeoutError(f"no answer for {ROUND_S:g} s")
+        if future.failed():
+            if not isinstance(future.exception, _FOR_GOOD):
+                raise future.exception
+            LOG.error("the dead letter of message %d is refused too: %s", position, future.exception)
+            del self._letters[0]
+            raise _Refusal
 
     def _note(self) -> None:
         if time.monotonic() - self._noted_s >= NOTE_S:
