@@ -174,8 +174,8 @@ def test_a_key_that_others_can_read_is_not_used(secured, tmp_path):
 
 
 MAY_WRITE = {
-    "collect": {"telemetry.v1", "line-events.v1", "dead-letters.v1"},
-    "detect": {"anomalies.v1", "dead-letters.v1"},
+    "collect": {"telemetry.v1", "dead-letters.v1"},
+    "detect": {"anomalies.v1", "line-events.v1", "dead-letters.v1"},
     "decide": {"telemetry.v1", "decisions.v1", "dead-letters.v1"},
     "keep": set(),
     "tools": {"operator-requests.v1"},
