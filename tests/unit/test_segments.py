@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from connectors.eventlog.frames import file_header
-from connectors.eventlog.segments import SegmentWriter, read_kept, segment_starts
+from connectors.eventlog.segment_reading import read_kept, segment_starts
+from connectors.eventlog.segments import SegmentWriter
 from schemas.errors import LogCorrupt, LogError, LogHalted
 from schemas.samples import Kept
 from tests.eventlog_support import CELL, HOUSE, file_size_limit, inputs, same_input
