@@ -29,7 +29,7 @@ class FolderKeeper(SegmentWriter):
 
     def read(self, *, after: int) -> Iterator[Kept]:
         """Yield what is kept behind `after`, or behind the last hole if that is later."""
-        kept = stretches(self.folder)
+        kept = stretches(self.folder, after=after)
         begins_after = kept[-1].first - 1 if kept else 0
         yield from read_kept(self.folder, after=max(after, begins_after))
 

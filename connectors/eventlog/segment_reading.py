@@ -44,15 +44,19 @@ class Stretch:
     last: int
 
 
-def stretches(folder: Path) -> list[Stretch]:
+def stretches(folder: Path, *, after: int = 0) -> list[Stretch]:
     """Return what is kept, in order: where old segments were deleted between pinned ones, there are several stretches.
+
+    Args:
+        folder: Of one cell.
+        after: Files that end before this position are not read; what they hold is left out.
 
     Raises:
         LogCorrupt: a frame does not verify; names file and offset.
     """
     starts = segment_starts(folder)
     found: list[Stretch] = []
-    for start in starts:
+    for start in starts[max(0, bisect_right(starts, after) - 1) :]:
         path = path_of(folder, start)
         last = scan(path, start, path.read_bytes(), may_be_torn=start == starts[-1]).position
         if found and found[-1].last + 1 == start:
