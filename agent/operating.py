@@ -73,7 +73,7 @@ def _deny(turn: Turn, fact: OperatorRequested) -> None:
 
 
 def _action_name(turn: Turn, fact: OperatorRequested) -> str:
-    return turn.rules.policy.hold_action if fact.kind == "hold" else fact.target
+    return turn.rules.hold_action if fact.kind == "hold" else fact.target
 
 
 def _check_request(turn: Turn, fact: OperatorRequested) -> None:

@@ -210,7 +210,7 @@ def _compensation(turn: Turn, progress: CommandProgress, plan_id: str) -> tuple[
 
 
 def _hold(turn: Turn, progress: CommandProgress, plan_id: str) -> tuple[Command, ...]:
-    name = turn.rules.policy.hold_action
+    name = turn.rules.hold_action
     if not name or name == progress.command.action:
         return ()
     return _commands(turn, plan_id, progress.command.incident_id, [PlannedAction(name)], "fallback")

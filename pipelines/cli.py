@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from pipelines.commands import logs, operate, replays, run, streams, study, topics
+from pipelines.commands import logs, operate, plant_streams, replays, run, streams, study, topics
 from schemas.errors import ConfigError, JidokaError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ streams.register(app)
 app.add_typer(logs.app, name="log")
 app.add_typer(replays.app, name="replay")
 app.add_typer(topics.app, name="topics")
+app.add_typer(plant_streams.app, name="streams")
 logs.register(app)
 
 

@@ -21,7 +21,7 @@ from schemas.line import PackMLState
 from schemas.plant import Cell, Plant
 from schemas.playbook import Playbook
 from schemas.policy import Policy
-from schemas.settings import KafkaSettings, Settings
+from schemas.settings import KafkaSettings, PostgresSettings, Settings
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -70,7 +70,7 @@ def load(folder: Path) -> Configuration:
     Raises:
         ConfigError: a file is missing, not TOML, not of its schema, or contradicts another.
     """
-    files = {name: _read(folder / name) for name in FILES}
+    files = {name: read_file(folder / name) for name in FILES}
     configuration = Configuration(
         folder=folder,
         settings=_resolved(parse("jidoka.toml", files, Settings), folder),
@@ -94,13 +94,23 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         if user is not None
     }
     located = opcua.model_copy(update={"certificates": str(data / opcua.certificates), **users})
-    return settings.model_copy(update={"data": str(data), "opcua": located, "kafka": _kafka(settings.kafka, data)})
+    return settings.model_copy(
+        update={
+            "data": str(data),
+            "opcua": located,
+            "kafka": settings.kafka and _kafka(settings.kafka, data),
+            "postgres": settings.postgres and _database(settings.postgres, data),
+        }
+    )
 
 
-def _kafka(kafka: KafkaSettings | None, data: Path) -> KafkaSettings | None:
+def _database(postgres: PostgresSettings, data: Path) -> PostgresSettings:
+    user = postgres.user and postgres.user.model_copy(update={"password_file": str(data / postgres.user.password_file)})
+    return postgres.model_copy(update={"user": user, "ca": str(data / postgres.ca) if postgres.ca else ""})
+
+
+def _kafka(kafka: KafkaSettings, data: Path) -> KafkaSettings:
     """Return the settings with the files they name below the data folder."""
-    if kafka is None:
-        return None
     files: dict[str, object] = {name: str(data / getattr(kafka, name)) for name in KAFKA_FILES if getattr(kafka, name)}
     if kafka.user is not None:
         files["user"] = kafka.user.model_copy(update={"password_file": str(data / kafka.user.password_file)})
@@ -118,7 +128,12 @@ def rulebooks(files: Mapping[str, bytes]) -> dict[str, Rulebook]:
     return {cell.path: Rulebook(cell, catalogue, policy) for cell in plant.cells}
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return a configuration file's bytes.
+
+    Raises:
+        ConfigError: it is missing or cannot be read.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -171,6 +186,7 @@ def cross_check(plant: Plant, catalogue: Catalogue, policy: Policy, playbook: Pl
                 _check_action(f"actions.{number}", action, cell)
     _check_robots(catalogue, plant)
     _check_policy(policy, catalogue)
+    _check_hold(policy, catalogue, plant)
     _check_playbook(playbook, catalogue, plant)
 
 
@@ -209,7 +225,9 @@ def _check_action(field: str, action: Action, cell: Cell) -> None:
 
 def _check_policy(policy: Policy, catalogue: Catalogue) -> None:
     named = {"actions": [p.action for p in policy.actions], "limits": [x.action for x in policy.limits]}
-    for field, names in {**named, "hold_action": [policy.hold_action] * bool(policy.hold_action)}.items():
+    named |= {"hold_action": [policy.hold_action] * bool(policy.hold_action)}
+    named |= {"cells": [p.hold_action for p in policy.cells]}
+    for field, names in named.items():
         for name in names:
             if catalogue.action(name) is None:
                 _fail("policy.toml", field, f"catalogue.toml has no action {name!r}")
@@ -231,6 +249,29 @@ def _check_policy(policy: Policy, catalogue: Catalogue) -> None:
         action = catalogue.action(entry.action)
         if entry.autonomy == "auto" and action is not None and action.risk_class not in ("A", "B"):
             _fail("policy.toml", "actions", f"{entry.action} is class {action.risk_class}: auto lifts class B only")
+
+
+def _check_hold(policy: Policy, catalogue: Catalogue, plant: Plant) -> None:
+    """A cell must be able to be held: found out here, and not when an effect stays absent."""
+    for entry in policy.cells:
+        if entry.cell not in {cell.id for cell in plant.cells}:
+            _fail("policy.toml", "cells", f"plant.toml has no cell {entry.cell!r}")
+    for cell in plant.cells:
+        action = catalogue.action(policy.hold_action_of(cell.id))
+        if action is None or not cell.robots:
+            continue
+        if action.args:
+            names = ", ".join(argument.name for argument in action.args)
+            _fail(
+                "policy.toml", "hold_action", f"{action.name} takes {names}, and a hold has no values", "Name another"
+            )
+        if action.robot not in {robot.id for robot in cell.robots}:
+            _fail(
+                "policy.toml",
+                "hold_action",
+                f"{action.name} is of robot {action.robot!r}, which cell {cell.id!r} does not have",
+                f"Name the cell's own hold action under cells: cell = {cell.id!r}",
+            )
 
 
 def _check_playbook(playbook: Playbook, catalogue: Catalogue, plant: Plant) -> None:

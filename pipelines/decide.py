@@ -94,6 +94,11 @@ class CellService:
         """The present state."""
         return self.derivation.state
 
+    @property
+    def places(self) -> Mapping[str, int]:
+        """How far the input has been taken, by what the store calls it."""
+        return self._places
+
     async def start(self, fulfiller: Fulfiller, opening: Iterable[AnyFact]) -> None:
         """Take the cell, fold its log, say that we are here, and catch up with the kept input.
 

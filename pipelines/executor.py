@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent.cell import CellState
-from agent.effects import Dispatch, Effect, QueryCommand, ReadBack, Rebaseline, TakeSnapshot
+from agent.effects import Dispatch, Effect, QueryCommand, ReadBack, TakeSnapshot
 from agent.guard.interlocks import snapshot_tags
 from agent.guard.question import Rulebook
 from agent.ports import Clock, Notifier, Reasoner, Robot
@@ -25,7 +25,7 @@ from schemas.errors import ConnectionFault
 from schemas.facts import AnyFact, CommandAnswered, ReadbackTaken, SnapshotTaken
 from schemas.outcomes import NotSent, Outcome, Unknown
 from schemas.plans import Tier
-from schemas.samples import AGENT, Control, Input
+from schemas.samples import Input
 
 READBACK_PAUSE_S = 0.005
 """Wall time between two read-backs of a set-point that is not yet as asked."""
@@ -76,11 +76,10 @@ class Executor(Advisor):
         reasoners: Mapping[Tier, Reasoner],
         notifiers: Sequence[Notifier],
     ) -> None:
-        super().__init__(service, clock, reasoners, notifiers)
+        super().__init__(service, rules.cell, clock, reasoners, notifiers)
         self._service, self._rules, self._machines = service, rules, machines
         self._unanswered: dict[str, int] = {}
         """Commands that may still be on their way, with the epoch that they were sent under."""
-        self._controls = 0
 
     def work_for(self, effect: Effect) -> Coroutine[Any, Any, None] | None:
         """Return what fulfils a wish. `VerifyEffect` needs nothing: the rows come by themselves."""
@@ -93,8 +92,6 @@ class Executor(Advisor):
                 return self._query(effect)
             case ReadBack():
                 return self._read_back(effect)
-            case Rebaseline():
-                return self._rebaseline(effect)
             case _:
                 return super().work_for(effect)
 
@@ -102,7 +99,7 @@ class Executor(Advisor):
         return self._machines.robots.get(action.robot) if action is not None else None
 
     async def _snapshot(self, effect: TakeSnapshot) -> None:
-        name = effect.action or self._rules.policy.hold_action
+        name = effect.action or self._rules.hold_action
         action = self._rules.catalogue.action(name)
         robot = self._robot(action)
         read_at = self._clock.now_us()
@@ -213,22 +210,6 @@ class Executor(Advisor):
             at=self._clock.now_us(), command_id=command.command_id, readings=dict(readings), failure=failure
         )
         await self.deliver(fact)
-
-    async def _rebaseline(self, effect: Rebaseline) -> None:
-        """Tell the detectors through the cell's one order, so that replay sees it at the same place."""
-        ids = {tag.name: tag.id for tag in self._rules.cell.tags}
-        self._controls += 1
-        await self._service.put(
-            Control(
-                source=AGENT,
-                epoch=self._service.epoch,
-                seq=self._controls,
-                kind="rebaseline",
-                tags=tuple(ids[name] for name in effect.tags or tuple(ids) if name in ids),
-                settle_s=effect.settle_s,
-                text=effect.cause_id,
-            )
-        )
 
 
 def _now_s() -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import assert_never
 
+from agent.wakes import read_wake
 from schemas import facts
 from schemas.commands import Command
 from schemas.facts import AnyFact
@@ -74,8 +75,8 @@ def summary(fact: AnyFact) -> str:
             wanted = " ".join([fact.target[:36], *(f"{k}={v:g}" for k, v in fact.args.items())])
             return f"{fact.who}: {fact.kind} {wanted} {fact.reason}".rstrip()
         case facts.TimeReached():
-            kind, subject, _ = fact.wake_id.split("|")
-            return f"{kind} of {subject[:8]}"
+            wake = read_wake(fact.wake_id)
+            return f"{wake.kind} of {wake.subject[:8]}" if wake is not None else fact.wake_id
         case facts.NotificationSent():
             return f"{fact.notifier}: {'delivered' if fact.delivered else 'FAILED: ' + fact.detail}"
         case _:

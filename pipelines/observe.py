@@ -42,10 +42,9 @@ class OpcUaCollectorFactory:
 
 def observe_parts(configuration: Configuration) -> Parts:
     """Return the parts of an agent that only watches and advises."""
-    rng = np.random.default_rng()
-    reasoners = reasoners_of(configuration)
+    clock, reasoners = clock_of(configuration.settings), reasoners_of(configuration)
 
-    def advisor(service: CellService, rules: Rulebook) -> Advisor:
-        return Advisor(service, clock_of(configuration.settings), reasoners, notifiers(configuration))
+    def observer(service: CellService, rules: Rulebook) -> Advisor:
+        return Advisor(service, rules.cell, clock, reasoners, notifiers(configuration))
 
-    return Parts(source=collector(configuration, rng), fulfiller=advisor)
+    return Parts(source=collector(configuration, np.random.default_rng()), fulfiller=observer)

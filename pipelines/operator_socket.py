@@ -106,7 +106,8 @@ class OperatorSocket:
             asked = [(service, self._fact(request, who, service)) for service in services]
         except (msgspec.DecodeError, ValueError) as error:
             return {"ok": False, "error": str(error)}
-        answers = [await ask(service, fact) for service, fact in asked]
+        # At the same time: a cell that hangs must not keep the others from being switched off.
+        answers = await asyncio.gather(*(ask(service, fact) for service, fact in asked))
         return next((answer for answer in answers if not answer["ok"]), answers[0])
 
     def _views(self) -> list[dict[str, object]]:
@@ -158,22 +159,25 @@ async def ask(service: CellService, fact: OperatorRequested) -> dict[str, Any]:
     followed: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
     def listen(appended: Sequence[AnyFact]) -> None:
-        answer = _consequence(fact, appended)
+        answer = consequence(fact, appended)
         if answer is not None and not followed.done():
             followed.set_result(answer)
 
     service.listeners.append(listen)
+    taken = False
     try:
         async with asyncio.timeout(ANSWER_S):
             await service.put(fact)
+            taken = True
             return await followed
     except TimeoutError:
-        return {"ok": False, "error": f"taken, but nothing followed within {ANSWER_S:g} s: look at jidoka status"}
+        what = "taken, but nothing followed" if taken else f"{service.cell}: not taken, its queue stayed full"
+        return {"ok": False, "error": f"{what} within {ANSWER_S:g} s: look at jidoka status"}
     finally:
         service.listeners.remove(listen)
 
 
-def _consequence(request: OperatorRequested, appended: Sequence[AnyFact]) -> dict[str, Any] | None:
+def consequence(request: OperatorRequested, appended: Sequence[AnyFact]) -> dict[str, Any] | None:
     """Return the answer if these facts are what followed."""
     for fact in appended:
         match fact:

@@ -35,7 +35,7 @@ class Argument(Strict):
     tag: str
     """The set-point tag that it moves: gives `From` and is read back. Its unit must equal `unit`."""
     tolerance: float = Field(default=1e-6, ge=0)
-    """Largest difference between asked and read back."""
+    """Largest difference between asked and read back. A REAL (32 bits) keeps 7 digits: give it 1e-6 of the range."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Argument:

@@ -28,6 +28,6 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """End of the row, microseconds since 1970 UTC."""
     tags: tuple[TagEvidence, ...]
     setpoints: dict[str, float]
-    """Last good value of each set-point tag."""
+    """Last good value of each set-point tag, exact: `From` of a command is made of it."""
     state: str
     """PackML state."""

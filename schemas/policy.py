@@ -53,6 +53,15 @@ class ArgumentLimit(Strict):
         return self
 
 
+class CellPolicy(Strict):
+    """What is other in one cell."""
+
+    cell: str
+    """Id of a cell."""
+    hold_action: str
+    """The action that brings this cell into its safe state."""
+
+
 class Policy(Strict):
     """The whole of `policy.toml`. Every number is a named bound."""
 
@@ -96,8 +105,10 @@ class Policy(Strict):
     query_retry_s_max: float = Field(default=10.0, gt=0)
     """Longest pause between two queries."""
     hold_action: str = ""
-    """The action that brings the cell into its safe state, e.g. `hold_cell`: taken when an effect stays absent and when
-    an operator says hold. It passes the guard like any other."""
+    """The action that brings a cell into its safe state, e.g. `hold_cell`: taken when an effect stays absent and when
+    an operator says hold. It passes the guard like any other. Its robot must be one of every cell that has robots."""
+    cells: tuple[CellPolicy, ...] = ()
+    """Cells whose robots are others."""
     plans_per_incident: int = Field(default=3, ge=1)
     """Questions for a proposal about one incident before a person is called."""
     answer_bytes_max: int = Field(default=8192, ge=256)
@@ -105,11 +116,18 @@ class Policy(Strict):
 
     @model_validator(mode="after")
     def _named_once(self) -> Policy:
-        names = [p.action for p in self.actions]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"{name!r} is named twice under actions: remove one")
+        for where, names in (
+            ("actions", [p.action for p in self.actions]),
+            ("cells", [p.cell for p in self.cells]),
+        ):
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"{name!r} is named twice under {where}: remove one")
         return self
+
+    def hold_action_of(self, cell: str) -> str:
+        """Return the hold action of a cell, by its id; empty: it has none."""
+        return next((p.hold_action for p in self.cells if p.cell == cell), self.hold_action)
 
     def autonomy_of(self, action: str) -> Autonomy:
         """Return the autonomy of an action, the default if the file does not name it."""

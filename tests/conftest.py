@@ -8,5 +8,6 @@ with warnings.catch_warnings():
     import kafka.errors  # noqa: F401
 
 from tests.support.kafka_broker import kafka_broker
+from tests.support.postgres import postgres, postgres_server
 
-__all__ = ["kafka_broker"]
+__all__ = ["kafka_broker", "postgres", "postgres_server"]

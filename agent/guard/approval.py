@@ -32,7 +32,7 @@ def approvals_needed(q: Question) -> int:
     risk = q.risk_class()
     if q.towards_safe():
         return 0
-    own_hold = q.command.origin == "operator" and q.command.action == q.rules.policy.hold_action
+    own_hold = q.command.origin == "operator" and q.command.action == q.rules.hold_action
     by_autonomy = 0 if q.rules.policy.autonomy_of(q.command.action) == "auto" and risk == "B" else 1
     by_class = {"A": 0, "B": 0, "C": 1, "D": 2}[risk]
     if own_hold and risk == "B":

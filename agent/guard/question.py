@@ -29,6 +29,11 @@ class Rulebook:
     catalogue: Catalogue
     policy: Policy
 
+    @property
+    def hold_action(self) -> str:
+        """The action that brings this cell into its safe state; empty: none is named."""
+        return self.policy.hold_action_of(self.cell.id)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

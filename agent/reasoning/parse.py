@@ -91,7 +91,7 @@ def _action(planned: PlannedAction, finding: Finding, rules: Rulebook) -> Unusab
     if not all(math.isfinite(value) for value in planned.args.values()):
         return Unusable("answer.arguments", f"{action.name}: every value must be finite")
     asset = _asset_of(action, rules)
-    if asset != finding.asset and action.name != rules.policy.hold_action:
+    if asset != finding.asset and action.name != rules.hold_action:
         return Unusable("answer.scope", f"{action.name} acts on {asset}, not on {finding.asset}")
     return None
 

@@ -28,7 +28,8 @@ from connectors.eventlog.tables import (
     read_log_id,
 )
 from connectors.eventlog.walk import Walk
-from connectors.eventlog.writing import Clock, LogWriter
+from connectors.eventlog.work import Clock
+from connectors.eventlog.writing import LogWriter
 from schemas.errors import CodecError, LogCorrupt, LogError
 from schemas.records import SignedHead
 

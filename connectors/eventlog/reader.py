@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from connectors.eventlog.following import CHUNK_ROWS, Growth, in_chunks
 from connectors.eventlog.headfile import HEAD_FILE, read_heads
 from connectors.eventlog.keys import load_public_key
 from connectors.eventlog.tables import (
@@ -24,11 +24,6 @@ from connectors.eventlog.tables import (
 )
 from schemas.errors import LogCorrupt, LogError
 from schemas.records import Recorded, SignedHead
-
-CHUNK_ROWS = 1000
-"""Rows per query: no reader holds a snapshot, and with it the WAL, for longer than one such query."""
-FOLLOW_POLL_S = 0.2
-"""How often a follower looks for what another process appended; what this one appended wakes it at once."""
 
 _Result = TypeVar("_Result")
 
@@ -55,9 +50,7 @@ class SqliteReader:
             self._db.close()
             raise
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-reader")
-        self._sleepers: set[asyncio.Future[None]] = set()
-        self._grown_n = 0
-        self._closed = False
+        self._growth = Growth()
 
     def read_cell(self, cell: str, *, after: int = 0) -> AsyncIterator[Recorded]:
         """Yield the cell's facts with `version > after`, in order.
@@ -66,7 +59,7 @@ class SqliteReader:
             LogCorrupt: a version is missing or a row cannot be read.
         """
         query = f"SELECT {COLUMNS} FROM events WHERE cell = ? AND version > ? ORDER BY version LIMIT {CHUNK_ROWS}"
-        return self._read(lambda last: (query, (cell, last)), after, lambda row: row.version)
+        return in_chunks(lambda last: self._chunk(query, (cell, last)), after, lambda row: row.version, self._growth)
 
     def read_all(self, *, after: int = 0, follow: bool = False) -> AsyncIterator[Recorded]:
         """Yield all facts with `position > after`, in order; with `follow` wait for more until the log is closed.
@@ -75,7 +68,9 @@ class SqliteReader:
             LogCorrupt: a position is missing or a row cannot be read.
         """
         query = f"SELECT {COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT {CHUNK_ROWS}"
-        return self._read(lambda last: (query, (last,)), after, lambda row: row.position, follow=follow)
+        return in_chunks(
+            lambda last: self._chunk(query, (last,)), after, lambda row: row.position, self._growth, follow=follow
+        )
 
     async def read_at(self, positions: Sequence[int]) -> list[Recorded]:
         """Return the facts at these positions, in their order; positions that do not exist are left out."""
@@ -104,15 +99,11 @@ class SqliteReader:
 
     def grown(self) -> None:
         """Wake every follower of this object. May be called in any thread."""
-        self._grown_n += 1
-        for sleeper in list(self._sleepers):
-            with contextlib.suppress(RuntimeError):  # Its event loop ended meanwhile.
-                sleeper.get_loop().call_soon_threadsafe(_wake, sleeper)
+        self._growth.grown()
 
     async def close(self) -> None:
         """Let go of the log; followers end."""
-        self._closed = True
-        self.grown()
+        self._growth.end()
         await asyncio.to_thread(self._thread.shutdown)
         self._db.close()
 
@@ -122,38 +113,8 @@ class SqliteReader:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _read(
-        self,
-        query_after: Callable[[int], tuple[str, tuple[object, ...]]],
-        last: int,
-        number: Callable[[Recorded], int],
-        *,
-        follow: bool = False,
-    ) -> AsyncIterator[Recorded]:
-        while not (follow and self._closed):
-            grown_n = self._grown_n
-            query, values = query_after(last)
-            chunk = await self._in_thread(lambda: [recorded(row) for row in self._rows(query, values)])  # noqa: B023
-            for record in chunk:
-                if number(record) != last + 1:
-                    detail = f"the record before is {last}, this one is {number(record)}: run `jidoka log verify`"
-                    raise LogCorrupt(record.position, "deleted", detail)
-                last = number(record)
-                yield record
-            if not chunk:
-                if not follow:
-                    return
-                if grown_n == self._grown_n:
-                    await self._growth()
-
-    async def _growth(self) -> None:
-        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers.add(sleeper)
-        try:
-            await asyncio.wait([sleeper], timeout=FOLLOW_POLL_S)
-        finally:
-            self._sleepers.discard(sleeper)
-            sleeper.cancel()
+    async def _chunk(self, query: str, values: tuple[object, ...]) -> list[Recorded]:
+        return await self._in_thread(lambda: [recorded(row) for row in self._rows(query, values)])
 
     def _rows(self, query: str, values: tuple[object, ...]) -> list[Row]:
         try:
@@ -162,14 +123,9 @@ class SqliteReader:
             raise named(error, self.folder / DB_FILE) from error
 
     async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
-        if self._closed:
+        if self._growth.ended:
             raise LogError(f"{self.folder}: the log is closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-
-def _wake(sleeper: asyncio.Future[None]) -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)
 
 
 def open_readonly(folder: Path) -> SqliteReader:

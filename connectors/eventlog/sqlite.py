@@ -18,7 +18,7 @@ from connectors.eventlog.group import GroupCommit
 from connectors.eventlog.lock import FolderLock
 from connectors.eventlog.opening import Opened, open_writer
 from connectors.eventlog.reader import SqliteReader
-from connectors.eventlog.writing import Append, Clock, Take, Work, prepare
+from connectors.eventlog.work import Append, Clock, Take, Work, prepare
 from schemas.errors import LogError
 from schemas.facts import AnyFact
 from schemas.records import Advance, Appended, Recorded, SignedHead, Taken

@@ -10,19 +10,16 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from connectors.eventlog.chain import head_text, link, sign
+from connectors.eventlog.chain import head_text, sign
 from connectors.eventlog.fence import UNTAKEN, CellRow, check_fence, moved
 from connectors.eventlog.headfile import HeadFile
-from connectors.eventlog.subjects import subjects
+from connectors.eventlog.work import Append, Clock, End, Take, Work, chained
 from schemas.errors import Fenced, LogHalted
-from schemas.facts import AnyFact, encode, type_name
-from schemas.records import Advance, Appended, SignedHead, Taken
+from schemas.records import Appended, SignedHead, Taken
 
 HEAD_SYNC_S = 1.0
 """How long `log.head` may be in the kernel only: what a power cut can take from it."""
@@ -33,57 +30,6 @@ CHECKPOINT_COMMITS_MAX = 256
 """Commits after which it is moved without waiting for a pause: some 12 MB of WAL."""
 PAUSE_S = 0.05
 """So long without an append is a pause."""
-
-
-class Clock(Protocol):
-    """What a store needs of agent time."""
-
-    def now_us(self) -> int:
-        """Microseconds since 1970 UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A fact as it will be stored."""
-
-    type: str
-    data: bytes
-    subjects: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """Facts of one input, all or none."""
-
-    cell: str
-    facts: Sequence[Prepared]
-    expected: int
-    advance: Advance
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Take:
-    """Raise the epoch of a cell."""
-
-    cell: str
-
-
-Work = Append | Take
-
-
-@dataclass(slots=True)
-class _End:
-    """The log's end while a transaction is being filled."""
-
-    position: int
-    chain: bytes
-    recorded_at: int
-
-
-def prepare(fact: AnyFact) -> Prepared:
-    """Encode a fact for storing."""
-    return Prepared(type_name(fact), encode(fact), subjects(fact))
 
 
 class LogWriter:
@@ -181,29 +127,20 @@ class LogWriter:
         self.head = head
         return results
 
-    def _read_end(self) -> _End:
+    def _read_end(self) -> End:
         query = "SELECT position, chain, recorded_at FROM events ORDER BY position DESC LIMIT 1"
         row = self._db.execute(query).fetchone()
-        return _End(*row) if row is not None else _End(0, self.head.chain, 0)
+        return End(*row) if row is not None else End(0, self.head.chain, 0)
 
-    def _append(self, work: Append, end: _End) -> Appended:
+    def _append(self, work: Append, end: End) -> Appended:
         db, cell = self._db, work.cell
         stored, positions = self._cell(cell), self._positions(cell)
         check_fence(cell, stored, positions, expected=work.expected, advance=work.advance, epoch=work.epoch)
         inputs = msgspec.json.encode(moved(positions, work.advance))
         end.recorded_at = max(end.recorded_at, self._clock.now_us())
-        version = stored.version
-        rows, named = [], []
-        for fact in work.facts:
-            end.position += 1
-            version += 1
-            end.chain = link(
-                end.chain, end.position, cell.encode(), version, fact.type.encode(), end.recorded_at, inputs, fact.data
-            )
-            rows.append(
-                (end.position, cell, version, fact.type, end.recorded_at, inputs.decode(), fact.data, end.chain)
-            )
-            named += [(subject, end.position) for subject in fact.subjects]
+        rows = chained(work, stored.version, inputs, end)
+        named = [(subject, row[0]) for row, fact in zip(rows, work.facts, strict=True) for subject in fact.subjects]
+        version = stored.version + len(rows)
         db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         db.executemany("INSERT INTO subjects VALUES (?, ?)", named)
         moves = [(cell, source, to) for source, (_, to) in work.advance.items()]

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import KafkaAdminClient  # type: ignore[import-untyped]
-from kafka.admin import (  # type: ignore[import-untyped]
+from kafka import KafkaAdminClient
+from kafka.admin import (
     ACL,
     ACLFilter,
     ACLOperation,
@@ -23,7 +23,7 @@ from kafka.admin import (  # type: ignore[import-untyped]
     ResourcePatternFilter,
     ResourceType,
 )
-from kafka.errors import KafkaError, for_code  # type: ignore[import-untyped]
+from kafka.errors import KafkaError, for_code
 
 from connectors.kafka.connection import connect, translate
 from connectors.kafka.topics import Difference, Found, compare, config_of
@@ -68,9 +68,9 @@ def require_topics(settings: KafkaSettings, names: Sequence[str]) -> None:
     with _admin(settings, "use topics") as admin:
         for each in admin.describe_topics(list(names)):
             if each["error_code"] == UNKNOWN_TOPIC:
-                raise ConnectionFault(
-                    f"{', '.join(settings.bootstrap)}: there is no topic {each['name']}. Run: jidoka topics apply."
-                )
+                ours = any(each["name"] == topic.name for topic in TOPICS)
+                remedy = "Run: jidoka topics apply." if ours else "Correct the name."
+                raise ConnectionFault(f"{', '.join(settings.bootstrap)}: there is no topic {each['name']}. {remedy}")
             if each["error_code"]:
                 raise for_code(each["error_code"])(each["name"])
 

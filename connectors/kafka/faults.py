@@ -10,8 +10,8 @@ import re
 import socket
 import ssl
 
-from aiokafka.errors import KafkaError as AiokafkaError  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from aiokafka.errors import KafkaError as AiokafkaError
+from kafka.errors import KafkaError
 
 from schemas.errors import ConnectionFault
 from schemas.settings import KafkaSettings

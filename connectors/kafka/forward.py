@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-import kafka.errors as errors  # type: ignore[import-untyped]
+import kafka.errors as errors
 from kafka import KafkaProducer
 
 from connectors.kafka import dead

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from kafka.net.inet import KafkaNetSocket  # type: ignore[import-untyped]
+from kafka.net.inet import KafkaNetSocket
 
 DIRECT = "direct://"
 """As `proxy_url` of any kafka-python client: no proxy."""

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import kafka.errors as errors  # type: ignore[import-untyped]
+import kafka.errors as errors
 
 from connectors.eventlog.batches import decode_columns
 from connectors.kafka import dead

@@ -9,13 +9,11 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from connectors.eventlog.reader import open_readonly
+from connectors.eventlog.checking import Verification
 from connectors.eventlog.subjects import subjects
-from connectors.eventlog.tables import DB_FILE
-from connectors.eventlog.verify import Verification
-from connectors.eventlog.verify import verify as verify_log
 from pipelines import exporting
-from pipelines.commands.options import HERE, Config, Data, folders
+from pipelines.commands.options import HERE, Config, Data, log_place
+from pipelines.log_place import LogPlace
 from pipelines.log_view import clock_text, line
 from schemas.records import Recorded
 
@@ -35,11 +33,11 @@ def tail(
     count: Annotated[int, typer.Option("-n", help="How many of the last facts.")] = 20,
 ) -> None:
     """Show the last facts."""
-    asyncio.run(_tail(folders(config, data).log, count, follow))
+    asyncio.run(_tail(log_place(config, data), count, follow))
 
 
-async def _tail(folder: Path, count: int, follow: bool) -> None:
-    store = open_readonly(folder)
+async def _tail(place: LogPlace, count: int, follow: bool) -> None:
+    store = place.open()
     try:
         head = await store.head()
         async for record in store.read_all(after=max(0, head.position - count), follow=follow):
@@ -55,7 +53,7 @@ def show(
     data: Data = None,
 ) -> None:
     """Show one record whole, or the story of an incident."""
-    records = asyncio.run(_find(folders(config, data).log, what))
+    records = asyncio.run(_find(log_place(config, data), what))
     if not records:
         print(f"nothing in the log is called {what!r}")
         raise typer.Exit(1)
@@ -66,8 +64,8 @@ def show(
         print(f"recorded_at {records[0].recorded_at}  chain {records[0].chain.hex()}")
 
 
-async def _find(folder: Path, what: str) -> list[Recorded]:
-    store = open_readonly(folder)
+async def _find(place: LogPlace, what: str) -> list[Recorded]:
+    store = place.open()
     try:
         if what.isdigit() and len(what) < 8:
             return await store.read_at([int(what)])
@@ -90,18 +88,18 @@ def _tells(record: Recorded) -> bool:
 @app.command()
 def verify(config: Config = HERE, data: Data = None) -> None:
     """Re-read every record, chain and head; name the first that was edited, deleted, reordered or cut."""
-    where = folders(config, data).log
+    place = log_place(config, data)
     with Progress(transient=True) as progress:
         task = progress.add_task("verifying", total=None)
-        result = verify_log(where, progress=lambda done, total: progress.update(task, completed=done, total=total))
-    print(_said(result, where))
+        result = place.verify(lambda done, total: progress.update(task, completed=done, total=total))
+    print(_said(result, place))
     if not result.ok:
         raise typer.Exit(1)
 
 
-def _said(result: Verification, log: Path) -> str:
+def _said(result: Verification, place: LogPlace) -> str:
     if not result.ok:
-        where = f"record {result.position}" if result.position else str(log / DB_FILE)
+        where = f"record {result.position}" if result.position else place.name
         return f"NOT AS WRITTEN: {where}: {result.kind}: {result.detail} ({result.checked_n} records before it verify)"
     if result.head is None:
         return f"{result.checked_n} records verify; there is no signed head yet"
@@ -118,5 +116,5 @@ def export(
     data: Data = None,
 ) -> None:
     """Export facts as JSON lines and samples as Parquet."""
-    counts = asyncio.run(exporting.export(folders(config, data), out))
+    counts = asyncio.run(exporting.export(log_place(config, data), out))
     print(f"{counts.facts} facts in {out / 'facts.jsonl'}, {counts.samples} samples in {out / 'samples.parquet'}")

@@ -9,6 +9,7 @@ import typer
 
 from pipelines.config import load
 from pipelines.hosting import Folders
+from pipelines.log_place import LogPlace
 from schemas.errors import ConfigError
 
 Config = Annotated[
@@ -27,10 +28,20 @@ def folders(config: Path, data: Path | None) -> Folders:
     Raises:
         ConfigError: neither leads to one.
     """
+    return log_place(config, data).folders
+
+
+def log_place(config: Path, data: Path | None) -> LogPlace:
+    """Return where the log is: of a configuration as it says, of a data folder in it.
+
+    Raises:
+        ConfigError: neither leads to one.
+    """
     if data is not None:
-        return Folders(data / "agent" if (data / "agent" / "log").is_dir() else data)
+        return LogPlace(Folders(data / "agent" if (data / "agent" / "log").is_dir() else data))
     try:
-        return Folders(load(config).data)
+        configuration = load(config)
+        return LogPlace(Folders(configuration.data), configuration.settings.postgres)
     except ConfigError as error:
         if error.problem != "it is missing":
             raise

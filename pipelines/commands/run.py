@@ -67,14 +67,17 @@ def demo(
     speed: Annotated[float, typer.Option("--speed", help="Plant time per wall time, up to 20.")] = 10.0,
     seed: Annotated[int, typer.Option("--seed")] = 1,
     data: Annotated[Path | None, typer.Option("--data", help="Data folder; a new one under ./var if left out.")] = None,
+    kafka: Annotated[str, typer.Option("--kafka", help="Play the scenes over this broker, HOST:PORT.")] = "",
 ) -> None:
     """Show it all: a simulated cell, the agent, faults at a key press; or scripted scenes that must come out so."""
     from pipelines.demo.play import LETTERS, interactive, scripted
 
     if script != "all" and not set(script) <= set(LETTERS):
         raise typer.BadParameter(f"{script!r}: write all, or some of the letters {', '.join(LETTERS)}")
+    if kafka and not script:
+        raise typer.BadParameter("--kafka goes with --script: all, or letters")
     if script:
-        raise typer.Exit(scripted(script, speed=speed, seed=seed, data=data))
+        raise typer.Exit(scripted(script, speed=speed, seed=seed, data=data, kafka=kafka))
     interactive(speed=speed, seed=seed, data=data, headless=headless)
 
 

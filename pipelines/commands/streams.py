@@ -10,16 +10,18 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import HERE, Config
-from pipelines.commands.run import until_told
+from pipelines.commands.run import parts_of, until_told
 from pipelines.commands.topics import Kafka, kafka_settings
 from pipelines.config import Configuration, load
+from pipelines.hosting import Folders
 from schemas.errors import ConfigError
 from schemas.plant import Cell
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(collect)
+    for command in (collect, detect, decide, keep, up):
+        app.command()(command)
 
 
 def collect(
@@ -56,6 +58,60 @@ def collect(
             waiting = collecting.figures(0).unacknowledged_n
             names = ", ".join(cell.path for cell in chosen)
             print(f"collecting {names}; spool {collecting.spool.folder}, {waiting} messages waiting", flush=True)
+            await asyncio.Event().wait()
+
+    until_told(go())
+
+
+def detect(config: Config = HERE, kafka: Kafka = "") -> None:
+    """Run a detection worker: from telemetry.v1 to anomalies.v1. Several share the cells."""
+    from pipelines.detecting import detecting
+
+    configuration = load(config)
+    until_told(detecting(configuration, kafka_settings(config, kafka)))
+
+
+def decide(config: Config = HERE, kafka: Kafka = "") -> None:
+    """Run the decision service: from anomalies.v1 to the event log and the robots."""
+    from pipelines.deciding import deciding, until_failure
+
+    configuration = load(config)
+    settings = kafka_settings(config, kafka)
+
+    async def go() -> None:
+        async with deciding(configuration, settings, parts_of(configuration)) as running:
+            print(f"deciding; operator socket {Folders(configuration.data).socket}", flush=True)
+            await until_failure(running)
+
+    until_told(go())
+
+
+def keep(config: Config = HERE, kafka: Kafka = "") -> None:
+    """Keep the cells' input from telemetry.v1 in segments, for replay."""
+    from pipelines.keeping import keeping
+
+    configuration = load(config)
+    until_told(keeping(configuration, kafka_settings(config, kafka)))
+
+
+def up(
+    config: Config = HERE,
+    kafka: Kafka = "",
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Detection workers.")] = 1,
+) -> None:
+    """Run collector, detection and decisions on this machine, and start again whichever ends."""
+    from connectors.kafka.admin import apply_topics
+    from connectors.kafka.connection import check_reachable
+    from pipelines.up import Supervisor, children_of
+
+    load(config)  # A configuration that is wrong is told once, before anything starts.
+    settings = kafka_settings(config, kafka)
+    check_reachable(settings)
+    apply_topics(settings)
+
+    async def go() -> None:
+        supervisor = Supervisor(children_of(config, kafka, workers=workers), lambda line: print(line, flush=True))
+        async with supervisor.running():
             await asyncio.Event().wait()
 
     until_told(go())

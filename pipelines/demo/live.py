@@ -21,8 +21,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from pipelines.demo.live_stage import LiveStage
 from pipelines.demo.setting import Setting, setting
-from pipelines.demo.stage import LiveStage
 from pipelines.log_view import clock_text, summary
 from pipelines.operator_socket import call
 from pipelines.runner import until_failure

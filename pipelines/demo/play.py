@@ -16,9 +16,10 @@ from rich.table import Table
 
 from pipelines.config import load
 from pipelines.demo.healthy import HEALTHY_S, healthy_hour
+from pipelines.demo.live_stage import LiveStage
 from pipelines.demo.scenes import SCENES, Scene, Timing
-from pipelines.demo.setting import fresh_folder, setting
-from pipelines.demo.stage import LiveStage, SceneFailed
+from pipelines.demo.setting import fresh_folder, kafka_setting, setting
+from pipelines.demo.stage import SceneFailed
 from pipelines.proof import prove
 from schemas.errors import JidokaError
 
@@ -39,13 +40,13 @@ class Played:
     """What verifying and replaying its log came to."""
 
 
-def scripted(letters: str, *, speed: float, seed: int, data: Path | None) -> int:
+def scripted(letters: str, *, speed: float, seed: int, data: Path | None, kafka: str = "") -> int:
     """Play scenes one after another, each with a fresh cell and agent; returns the exit status."""
     wanted = set(LETTERS if letters == "all" else letters)
     folder = fresh_folder(data)
     folder.mkdir(parents=True, exist_ok=True)
     print(f"data folder {folder}", flush=True)
-    played = [_play(s, folder / f"scene-{s.letter}", speed, seed) for s in SCENES if s.letter in wanted]
+    played = [_play(s, folder / f"scene-{s.letter}", speed, seed, kafka) for s in SCENES if s.letter in wanted]
     healthy = _healthy() if "i" in wanted else []
     Console(width=None if sys.stdout.isatty() else 160).print(_table(played))
     for line in healthy:
@@ -61,11 +62,11 @@ def _plain(timing: Timing | None) -> dict[str, float | None]:
     return asdict(timing) if timing is not None else {}
 
 
-def _play(scene: Scene, folder: Path, speed: float, seed: int) -> Played:
+def _play(scene: Scene, folder: Path, speed: float, seed: int, kafka: str) -> Played:
     print(f"({scene.letter}) {scene.title} ...", flush=True)
     began, problem, timing = time.monotonic(), "", None
     try:
-        timing = asyncio.run(_on_stage(scene, folder, speed, seed))
+        timing = asyncio.run(_on_stage(scene, folder, speed, seed, kafka))
     except (SceneFailed, JidokaError) as error:
         problem = str(error)
     record = prove(folder / "agent")
@@ -76,7 +77,10 @@ def _play(scene: Scene, folder: Path, speed: float, seed: int) -> Played:
     return played
 
 
-async def _on_stage(scene: Scene, folder: Path, speed: float, seed: int) -> Timing:
+async def _on_stage(scene: Scene, folder: Path, speed: float, seed: int, kafka: str) -> Timing:
+    if kafka:
+        async with kafka_setting(folder, kafka, speed=speed, seed=seed) as remote:
+            return await scene.play(remote)
     async with setting(folder, speed=speed, seed=seed) as demo:
         stage = LiveStage(demo.runtime, demo.plant, demo.simulation, speed)
         return await scene.play(stage)

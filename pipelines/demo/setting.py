@@ -17,6 +17,7 @@ from connectors.clock import SystemClock
 from connectors.opcua import pki, session
 from pipelines.act import act_parts
 from pipelines.config import Configuration, load
+from pipelines.demo.live_stage import RemoteStage
 from pipelines.runner import Runtime, running
 from schemas.errors import ConnectionFault
 from schemas.settings import OpcUaSettings, User
@@ -25,6 +26,11 @@ PACKAGED = ("plant.toml", "catalogue.toml", "policy.toml", "playbook.toml")
 START_S = 60.0
 """Wall time for the cell's process to come up; its first start makes keys."""
 END_S = 10.0
+UP_END_S = 40.0
+"""Wall time for `jidoka up` to end its processes."""
+SNAPSHOT_S = 2.0
+"""Wall time between two snapshots of the detectors."""
+PACKAGED_PATH = "jidoka/demo/assembly/line1/cell1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,33 +92,85 @@ async def cell_process(
     except TimeoutError as error:
         raise ConnectionFault(f"the simulated cell did not come up within {START_S:g} s") from error
     finally:
-        await _end(process)
+        await _end(process, END_S)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: asyncio.subprocess.Process, within_s: float) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
-        await asyncio.wait_for(process.wait(), END_S)
+        await asyncio.wait_for(process.wait(), within_s)
     except TimeoutError:
         process.kill()
         await process.wait()
 
 
-def configure(folder: Path, ready: dict[str, object], speed: float, origin_us: int) -> Configuration:
-    """Write the agent's configuration folder and let agent and cell trust each other."""
+@asynccontextmanager
+async def kafka_setting(folder: Path, kafka: str, *, speed: float, seed: int) -> AsyncIterator[RemoteStage]:
+    """Start the cell and `jidoka up` in `folder`; stop them at the end.
+
+    Raises:
+        ConnectionFault: one of them did not come up.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    origin_us = SystemClock().now_us()
+    async with cell_process(folder / "plant", speed=speed, seed=seed, origin_us=origin_us, quiet=True) as ready:
+        configuration = configure(folder, ready, speed, origin_us, kafka=kafka)
+        assert configuration.settings.kafka is not None, "it was just written"
+        simulation = User(name="simulation", password_file=str(folder / "plant" / "users" / "simulation.password"))
+        stage = RemoteStage(configuration, simulation, configuration.settings.kafka)
+        async with up_process(folder), stage.watching():
+            yield stage
+
+
+@asynccontextmanager
+async def up_process(folder: Path, *, workers: int = 1) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `jidoka up` on the configuration of a demo's folder; what it says goes to `up.log`."""
+    words = ["up", "--config", str(folder / "config"), "--workers", str(workers)]
+    with (folder / "up.log").open("ab") as said:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pipelines.cli", *words, stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said
+        )
+    try:
+        yield process
+    finally:
+        await _end(process, UP_END_S)
+
+
+def configure(
+    folder: Path, ready: dict[str, object], speed: float, origin_us: int, *, kafka: str = ""
+) -> Configuration:
+    """Write the agent's configuration folder and let agent and cell trust each other.
+
+    Args:
+        folder: Of the demo.
+        ready: What the cell's process said when it was.
+        speed: Plant time per wall time.
+        origin_us: When both are equal.
+        kafka: Broker, host:port; the cell then has a path of its own, since topics outlive a demo. Empty: none.
+    """
     config = folder / "config"
     config.mkdir(exist_ok=True)
     packaged = resources.files("connectors.plant").joinpath("config")
     for name in PACKAGED:
         (config / name).write_bytes(packaged.joinpath(name).read_bytes())
-    (config / "jidoka.toml").write_text(_settings(folder, str(ready["url"]), speed, origin_us))
+    settings = _settings(folder, str(ready["url"]), speed, origin_us)
+    if kafka:
+        settings += f'\n[kafka]\nbootstrap = ["{kafka}"]\nsnapshot_s = {SNAPSHOT_S * speed}\n'
+        _rename_cell(config / "plant.toml", f"at-{origin_us}")
+    (config / "jidoka.toml").write_text(settings)
     own = pki.ensure_certificate(
         folder / "agent" / "pki", application_uri=session.APPLICATION_URI, common_name=session.COMMON_NAME
     )
     pki.trust(folder / "plant" / "pki", own.certificate)
     pki.trust(folder / "agent" / "pki", Path(str(ready["certificate"])))
     return load(config)
+
+
+def _rename_cell(plant: Path, site: str) -> None:
+    text = plant.read_text(encoding="utf-8")
+    assert PACKAGED_PATH in text, f"{plant.name} no longer has {PACKAGED_PATH}"
+    plant.write_text(text.replace(PACKAGED_PATH, PACKAGED_PATH.replace("/demo/", f"/{site}/")), encoding="utf-8")
 
 
 def _settings(folder: Path, url: str, speed: float, origin_us: int) -> str:

@@ -30,7 +30,7 @@ def build(
     Args:
         watches: The groups of the cell with their last rows.
         subject: (group, slot) of the tag in question; it is always among the tags.
-        setpoints: Last good value of each set-point tag.
+        setpoints: Last good value of each set-point tag; kept exact, since `From` of a command is made of it.
         row_at: End of the row.
         state: PackML state at that time.
     """
@@ -41,10 +41,9 @@ def build(
     _, own = _describe(watch, slot, distrusted=bool(watch.distrusted()[slot]))
     if own not in tags:
         tags.append(own)
-    rounded = {name: rounded_6(value) for name, value in setpoints.items()}
     for n in range(min(len(tags), TAGS_MAX), 0, -1):
         shown = tags[:n] if own in tags[:n] else [*tags[: n - 1], own]
-        evidence = Evidence(row_at=row_at, tags=tuple(shown), setpoints=rounded, state=state)
+        evidence = Evidence(row_at=row_at, tags=tuple(shown), setpoints=setpoints, state=state)
         if len(msgspec.json.encode(evidence)) <= EVIDENCE_BYTES_MAX:
             return evidence
     # Set-points alone are too many: the tag in question matters most.

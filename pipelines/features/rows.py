@@ -23,6 +23,10 @@ row, and the farthest in the future are discarded and counted: a clock that runs
 GAPS_MAX = 64
 """Gaps waiting for rows to pass them; beyond, the two oldest become one that covers both."""
 
+CATCH_UP_ROWS_MAX = 3600
+"""Rows of a grid that one tick closes. Ticks come every second: only after the agent was down is more due at once, and
+empty rows of days would keep it from all that is present."""
+
 
 @dataclass(slots=True)
 class GapSpan:
@@ -246,7 +250,10 @@ _NOTHING = (
 
 
 class GridRows(RowBuilder):
-    """A row every `period_s`, on a grid of agent time that begins at 1970. Rows begin at the first tick."""
+    """A row every `period_s`, on a grid of agent time that begins at 1970.
+
+    Rows begin at the first tick, and anew when one comes so late that more than `CATCH_UP_ROWS_MAX` are due.
+    """
 
     def __init__(self, columns: Columns) -> None:
         super().__init__(columns)
@@ -258,6 +265,9 @@ class GridRows(RowBuilder):
         if self.closed_until is None:
             self._begin(watermark // self._period_us * self._period_us)
         assert self.closed_until is not None
+        earliest_at = (until_at // self._period_us - CATCH_UP_ROWS_MAX) * self._period_us
+        if self.closed_until < earliest_at:
+            self._begin(earliest_at)
         if self.closed_until + self._period_us > until_at and self._pending <= self._pending_max:
             return []
         rows, samples, first = [], self._sorted(), 0

@@ -12,9 +12,10 @@ from dataclasses import replace
 import msgspec
 
 from agent.guard.question import Rulebook
-from connectors.kafka.codec import Arrived, Message, decode_message, encode_message, tag_table_sha256
+from connectors.kafka.codec import Arrived, tag_table_sha256
 from pipelines.detection import Detection, Seen
-from pipelines.stages.sequence import Sequence, SourceOrder, Waiting
+from pipelines.stages.sequence import Sequence
+from pipelines.stages.sequence_memory import SequenceMemory, recall, remember
 from schemas.errors import CodecError
 from schemas.records import SavedState
 from schemas.samples import Kept, Tick
@@ -23,25 +24,32 @@ VERSION = 1
 """Of the saved state; raise it with every change."""
 
 
-class Order(msgspec.Struct, frozen=True):
-    """One source's part of a saved state."""
-
-    source: str
-    epoch: int
-    next_seq: int
-    complete_until: int
-    waiting: list[Message]
-
-
 class Memory(msgspec.Struct, frozen=True):
     """A saved state."""
 
     version: int
+    sequence: SequenceMemory
     detection: bytes
-    position: int
-    at_us: int
     bytes_n: int
-    orders: list[Order]
+
+
+def sequence_of(saved: SavedState) -> SequenceMemory:
+    """Return how far the cell's messages were put in order in a saved state.
+
+    Raises:
+        CodecError: it is none of this version.
+    """
+    return _memory(saved).sequence
+
+
+def _memory(saved: SavedState) -> Memory:
+    try:
+        memory = msgspec.msgpack.decode(saved.data, type=Memory)
+    except msgspec.DecodeError as error:
+        raise CodecError(f"not a saved state: {error}") from error
+    if memory.version != VERSION:
+        raise CodecError(f"a saved state of version {memory.version}, this program reads {VERSION}")
+    return memory
 
 
 class CellStage:
@@ -96,20 +104,9 @@ class CellStage:
 
     def save(self) -> SavedState:
         """Return all that must be there to go on behind the last message."""
-        cell = self._rules.cell.path
-        orders = [
-            Order(
-                source,
-                order.epoch,
-                order.next_seq,
-                order.complete_until,
-                [encode_message(cell, w.at_us, w.input, self.tags_sha256) for w in order.waiting.values()],
-            )
-            for source, order in self.sequence.sources.items()
-        ]
-        sequence = self.sequence
-        memory = Memory(VERSION, self._detection.snapshot(), sequence.position, sequence.at_us, self._bytes_n, orders)
-        return SavedState(sequence.position, self.offset, msgspec.msgpack.encode(memory))
+        sequence = remember(self.sequence, self._rules.cell.path, self.tags_sha256)
+        memory = Memory(VERSION, sequence, self._detection.snapshot(), self._bytes_n)
+        return SavedState(self.sequence.position, self.offset, msgspec.msgpack.encode(memory))
 
     def load(self, saved: SavedState) -> str:
         """Go on from a saved state.
@@ -120,24 +117,10 @@ class CellStage:
         self.offset, self.saved_position = saved.offset, saved.position
         self.sequence = Sequence(saved.position)
         try:
-            memory = msgspec.msgpack.decode(saved.data, type=Memory)
-            if memory.version != VERSION:
-                return f"state of version {memory.version}, this program reads {VERSION}"
-            self._load_sequence(memory)
-            self._bytes_n = memory.bytes_n
+            memory = _memory(saved)
+            self.sequence, self._bytes_n = recall(memory.sequence), memory.bytes_n
             self._detection.restore(memory.detection)
-        except (msgspec.DecodeError, CodecError) as error:
+        except CodecError as error:
             self._detection = Detection(self._rules)
             return str(error)
         return ""
-
-    def _load_sequence(self, memory: Memory) -> None:
-        self.sequence.at_us = memory.at_us
-        for order in memory.orders:
-            waiting = [decode_message(*msgspec.structs.astuple(message)) for message in order.waiting]
-            self.sequence.sources[order.source] = SourceOrder(
-                order.epoch,
-                order.next_seq,
-                order.complete_until,
-                {w.input.seq: Waiting(w.at, w.input) for w in waiting},
-            )

@@ -13,12 +13,8 @@ from agent.guard.question import Rulebook
 from connectors.kafka.codec import decode_message
 from pipelines.detection import Seen
 from pipelines.stages.cell_stage import CellStage
-from schemas.errors import CodecError
 from schemas.facts import LineStateChanged
 from schemas.records import SavedState
-
-POSITIONS_PER_OFFSET = 2
-"""A cell's inputs are at most its messages and one gap told for each: from there on numbers are certainly new."""
 
 
 class StateStore(Protocol):
@@ -45,13 +41,26 @@ class Partition:
         *,
         snapshot_bytes: int,
         snapshot_us: int,
+        last_given: Callable[[str], Awaitable[int]],
         warn: Callable[[str], None],
     ) -> None:
+        """Begin with nothing taken.
+
+        Args:
+            rules: By cell path.
+            states: Where the cells' states are.
+            snapshot_bytes: See `CellStage`.
+            snapshot_us: Agent time between two saves.
+            last_given: Returns the position of a cell's last observation on the topic, 0 if there is none: numbers go
+                on behind it where there is no state.
+            warn: Told what a person should know.
+        """
         self.next_offset = 0
         """Behind the last message that was taken."""
         self.committed = 0
         """Up to where it was safe at the last save."""
-        self._rules, self._states, self._warn = rules, states, warn
+        self._rules, self._states, self._warn, self._last_given = rules, states, warn, last_given
+        self._unknown: set[str] = set()
         self._snapshot_bytes, self._snapshot_us = snapshot_bytes, snapshot_us
         self._stages: dict[str, CellStage] = {}
         self._dirty: set[str] = set()
@@ -68,14 +77,17 @@ class Partition:
         """Take the next message; return what it came to. Messages that were taken before give nothing.
 
         Raises:
-            CodecError: it is no message of a cell that we know. It counts as taken.
+            CodecError: it cannot be read, or is not numbered as this cell is. It counts as taken.
         """
         if offset < self.next_offset:
             return []
         self.next_offset = offset + 1
         arrived = decode_message(key, value, headers)
+        if arrived.cell not in self._rules:
+            self._pass_over(arrived.cell)
+            return []
         if (stage := self._stages.get(arrived.cell)) is None:
-            stage = self._stages[arrived.cell] = await self._stage(arrived.cell, offset)
+            stage = self._stages[arrived.cell] = await self._stage(arrived.cell)
         if offset <= stage.offset:
             return []
         self._dirty.add(arrived.cell)
@@ -86,14 +98,16 @@ class Partition:
         self._due |= any(isinstance(fact, LineStateChanged) for o in observations for fact in o.facts)
         return seen
 
-    async def _stage(self, cell: str, offset: int) -> CellStage:
-        rules = self._rules.get(cell)
-        if rules is None:
-            raise CodecError(f"plant.toml has no cell {cell}")
+    def _pass_over(self, cell: str) -> None:
+        """Leave a cell to those who know it; the topic keeps its messages."""
+        if cell not in self._unknown:
+            self._unknown.add(cell)
+            self._warn(f"{cell}: not in plant.toml, its messages are passed over")
+
+    async def _stage(self, cell: str) -> CellStage:
         saved = await self._states.load(cell)
-        stage = CellStage(
-            rules, snapshot_bytes=self._snapshot_bytes, position=POSITIONS_PER_OFFSET * offset if saved is None else 0
-        )
+        position = await self._last_given(cell) if saved is None else 0
+        stage = CellStage(self._rules[cell], snapshot_bytes=self._snapshot_bytes, position=position)
         if saved is not None and (cold := stage.load(saved)):
             self._warn(f"{cell}: the detectors begin anew behind input {saved.position}: {cold}")
         return stage

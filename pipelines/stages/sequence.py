@@ -15,7 +15,7 @@ from schemas.samples import AGENT, WATCH, Gap, Input, Kept, Tick
 WAIT_MAX = 64
 """Messages of one source that wait for one before them."""
 WAIT_US = 2_000_000
-"""How much later (agent time of taking) another message may be while one waits."""
+"""How much later (agent time of taking) another message of its source may be while one waits."""
 
 
 @dataclass(slots=True)
@@ -61,11 +61,11 @@ class Sequence:
 
     def take(self, at_us: int, message: Input) -> list[Kept]:
         """Take the next message of the partition; return what has its turn now, in order."""
-        given = self._overdue(at_us)
         order = self.sources.get(message.source)
         if order is None:
             order = self.sources[message.source] = SourceOrder(message.epoch, message.seq)
-        elif message.epoch > order.epoch:
+        given = self._overdue(message.source, order, at_us)
+        if message.epoch > order.epoch:
             given += self._give_up_waiting(message.source, order)
             self.sources[message.source] = order = SourceOrder(message.epoch, 0, order.complete_until)
         if message.epoch < order.epoch or message.seq < order.next_seq or message.seq in order.waiting:
@@ -79,11 +79,10 @@ class Sequence:
             given += self._skip(message.source, order)
         return given
 
-    def _overdue(self, at_us: int) -> list[Kept]:
+    def _overdue(self, source: str, order: SourceOrder, at_us: int) -> list[Kept]:
         given: list[Kept] = []
-        for source, order in self.sources.items():
-            while order.waiting and at_us - min(w.at_us for w in order.waiting.values()) > WAIT_US:
-                given += self._skip(source, order)
+        while order.waiting and at_us - min(w.at_us for w in order.waiting.values()) > WAIT_US:
+            given += self._skip(source, order)
         return given
 
     def _in_turn(self, order: SourceOrder) -> list[Kept]:

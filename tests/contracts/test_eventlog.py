@@ -14,22 +14,29 @@ from agent.ports import EventStore
 from connectors.clock import VirtualClock
 from connectors.eventlog.chain import genesis, link, signature_holds
 from connectors.eventlog.memory import MemoryStore
+from connectors.eventlog.postgres import PostgresStore
 from connectors.eventlog.sqlite import SqliteStore
 from schemas.errors import Fenced, LogError
 from schemas.records import Appended
 from tests.eventlog_support import CELL, NOW_US, collect, facts_about, grow, run, state_fact
 
-STORES = {
-    "memory": lambda folder, clock: MemoryStore(clock=clock),
-    "sqlite": lambda folder, clock: SqliteStore.open(folder, clock=clock),
-}
+STORES = ("memory", "sqlite", "postgres")
 
 
 @pytest.fixture(params=STORES)
 def open_store(request: Any, tmp_path: Path) -> Callable[..., Any]:
+    settings = request.getfixturevalue("postgres") if request.param == "postgres" else None
+
+    async def made(clock: Any) -> Any:
+        if settings is not None:
+            return await PostgresStore.open(settings, tmp_path / "log", clock=clock)
+        return (
+            MemoryStore(clock=clock) if request.param == "memory" else SqliteStore.open(tmp_path / "log", clock=clock)
+        )
+
     @asynccontextmanager
     async def opened(clock: Any = None) -> AsyncIterator[Any]:
-        store = STORES[request.param](tmp_path / "log", clock or VirtualClock(NOW_US))
+        store = await made(clock or VirtualClock(NOW_US))
         try:
             yield store
         finally:

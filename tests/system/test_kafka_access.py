@@ -174,9 +174,10 @@ def test_a_key_that_others_can_read_is_not_used(secured, tmp_path):
 
 
 MAY_WRITE = {
-    "collect": {"telemetry.v1", "line-events.v1", "dead-letters.v1"},
+    "collect": {"telemetry.v1", "dead-letters.v1"},
     "detect": {"anomalies.v1", "line-events.v1", "dead-letters.v1"},
     "decide": {"telemetry.v1", "decisions.v1", "dead-letters.v1"},
+    "keep": set(),
     "tools": {"operator-requests.v1"},
     "topics": set(),
     "nobody": set(),
@@ -197,6 +198,8 @@ def test_each_process_writes_its_topics_and_no_others(secured, user):
     ("detect", "telemetry.v1", "jidoka-detect"),
     ("decide", "anomalies.v1", "jidoka-decide"),
     ("decide", "operator-requests.v1", "jidoka-decide"),
+    ("decide", "decisions.v1", None),
+    ("keep", "telemetry.v1", None),
     ("tools", "decisions.v1", "jidoka-tools-1"),
     ("tools", "decisions.v1", None),
 ])  # fmt: skip
@@ -207,7 +210,8 @@ def test_each_process_reads_what_it_needs(secured, user, topic, group):
 
 @pytest.mark.parametrize(("user", "topic", "group", "on"), [
     ("collect", "telemetry.v1", None, r"a topic \(telemetry\.v1\)"),
-    ("detect", "anomalies.v1", "jidoka-detect", r"a topic \(anomalies\.v1\)"),
+    ("detect", "dead-letters.v1", "jidoka-detect", r"a topic \(dead-letters\.v1\)"),
+    ("decide", "telemetry.v1", None, r"a topic \(telemetry\.v1\)"),
     ("detect", "telemetry.v1", "jidoka-decide", r"a consumer group \(jidoka-decide\)"),
     ("tools", "anomalies.v1", "jidoka-decide", r"a consumer group \(jidoka-decide\)"),
 ])  # fmt: skip
@@ -222,7 +226,7 @@ def test_a_topic_that_one_may_not_even_see_is_told_before_anybody_waits_for_it(s
     require_topics(secured.settings("detect"), ["telemetry.v1", "anomalies.v1"])
     with pytest.raises(AccessRefused, match=r"user 'detect' may not use topics: .+ on a topic \(decisions\.v1\)"):
         require_topics(secured.settings("detect"), ["telemetry.v1", "decisions.v1"])
-    with pytest.raises(ConnectionFault, match=r"there is no topic plant\.v1\. Run: jidoka topics apply"):
+    with pytest.raises(ConnectionFault, match=r"there is no topic plant\.v1\. Correct the name\."):
         require_topics(secured.settings(), ["plant.v1"])
 
 
@@ -259,5 +263,5 @@ def test_a_right_that_is_more_than_needed_is_named(secured):
     granted, besides = grant(secured.settings(), fewer)
     assert (granted, [str(right) for right in besides]) == (
         [],
-        ["User:decide READ on topic telemetry.v1", "User:decide WRITE on topic telemetry.v1"],
+        ["User:decide WRITE on topic telemetry.v1"],
     )

@@ -146,6 +146,9 @@ def test_observing_agent_reports_and_advises_and_never_acts(bench):
     assert (refused.status, "observe" in refused.out) == (1, True), refused
     held = bench.call("hold")
     assert held.status == 1, held
+    assert bench.call("rebaseline", "lift_current_a", "--reason", "new pads").status == 0
+    # Was: written down and never told to the detectors, which is no writing to a plant.
+    assert bench.until("tags.rebaselined", after=after).tags == ("lift_current_a",)
     ended = bench.stop()
     assert ended.status == 0, ended
     modules = json.loads(ended.out.splitlines()[-1])

@@ -49,6 +49,8 @@ def test_evidence_of_the_demo_cell_holds_all_its_process_tags_and_setpoints():
     assert found
     for fact in found:
         assert {t.tag for t in fact.evidence.tags} == process
+        # Was: rounded to 14.1421, so that `From` of a proposal was never the set-point that the PLC had.
+        assert set(fact.evidence.setpoints.values()) == {14.1421356}
         assert len(fact.evidence.setpoints) == 4
         assert fact.evidence.state == "EXECUTE"
         assert len(msgspec.json.encode(fact.evidence)) <= BYTES_MAX

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.features.cell_rows import CellRows
 from pipelines.features.row import BAD, HELD, MISSING, STALE, Row
-from pipelines.features.rows import PENDING_PER_TAG_MAX
+from pipelines.features.rows import CATCH_UP_ROWS_MAX, PENDING_PER_TAG_MAX
 from schemas.errors import ConfigError
 from schemas.plant import Cell
 from schemas.samples import Gap, Tick
@@ -215,3 +215,13 @@ def test_derived_tag_over_two_groups_is_refused():
     tags = [t.model_copy(update={"minus": ("force_n", "level_n")}) if t.minus else t for t in cell.tags]
     with pytest.raises(ConfigError, match=r"deviation_n.*are not both tags of group 'cycle'"):
         CellRows(Cell.model_validate({**cell.model_dump(), "tags": [t.model_dump() for t in tags]}))
+
+
+@pytest.mark.parametrize(("late_rows", "first"), [(0, (1.0, 0)), (1, (1.0, HELD)), (10**6, (None, MISSING))])
+def test_after_a_long_absence_only_the_last_rows_are_made(late_rows, first):
+    """Was: a tick after a weekend closed every row of it at once: seconds without a heartbeat, thousands of facts."""
+    until_s = CATCH_UP_ROWS_MAX + late_rows
+    rows = rows_of(tick(0), [(LEVEL, at(0.5), 1.0)], [(LEVEL, at(until_s - 0.5), 2.0)], tick(until_s + 1))
+    grid = [row for row in rows if row.group == "grid"]
+    assert (len(grid), grid[0].start_at, grid[-1].end_at) == (CATCH_UP_ROWS_MAX, at(late_rows), at(until_s))
+    assert (levels(rows)[0], levels(rows)[-1]) == (first, (2.0, 0))

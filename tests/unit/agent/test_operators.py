@@ -5,7 +5,7 @@ import pytest
 from agent.effects import TakeSnapshot, WakeAt
 from schemas import facts
 from tests.support.builders import asked_by
-from tests.support.demo import demo_rules, with_action
+from tests.support.demo import demo_rules, with_action, with_policy
 from tests.support.story import Story
 
 GRIP_40 = ("set_grip_force", {"grip_force_n": 40.0})
@@ -209,3 +209,11 @@ def test_the_same_request_id_at_another_time_is_another_command():
         story.snapshot("r1")
         ids.append(story.last(facts.PlanProposed).commands[0].command_id)
     assert ids[0] != ids[1]
+
+
+def test_a_hold_is_the_cells_own_hold_action():
+    own = ({"cell": "cell1", "hold_action": "clean_pads"},)
+    story = Story(with_policy(demo_rules(), cells=own))
+    story.operator("hold")
+    story.snapshot()
+    assert story.last(facts.PlanProposed).commands[0].action == "clean_pads"

@@ -18,7 +18,7 @@ from pipelines.log_view import summary
 from pipelines.screen import DID, answer_text, handover_text, status_table
 from pipelines.status import view
 from schemas.errors import ConfigError
-from schemas.facts import AnyFact, CalibrationAdopted, GuardJudged, SourceChanged
+from schemas.facts import AnyFact, CalibrationAdopted, GuardJudged, SourceChanged, TimeReached
 from tests.support.builders import START, asked_by, detected
 from tests.support.story import FORGOTTEN, Story
 
@@ -140,3 +140,9 @@ def test_a_verified_log_and_a_changed_one_are_said_in_words(tmp_path):
     (tmp_path / "log" / "log.head").unlink()
     bad = runner.invoke(app, arguments)
     assert (bad.exit_code, "NOT AS WRITTEN" in bad.output) == (1, True)
+
+
+@pytest.mark.parametrize(("wake_id", "said"), [("quiet|incident-1|5", "quiet of incident"), ("of old", "of old")])
+def test_a_wake_up_of_any_name_has_its_line(wake_id, said):
+    """Was: a name of no known form, which is nobody's, ended the command that showed the log."""
+    assert summary(TimeReached(at=START, wake_id=wake_id)) == said

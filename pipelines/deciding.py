@@ -1,0 +1,81 @@
+"""The decision service as a process: store, cells by assignment, the mirror of the log, and the operator's way in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from connectors.kafka.connection import check_reachable, client_arguments
+from pipelines.config import Configuration
+from pipelines.hosting import Folders, Parts, clock_of
+from pipelines.operator_socket import OperatorSocket
+from pipelines.stages.deciding import Consumer, Decider
+from pipelines.stages.mirror import Mirror
+from pipelines.stores import open_blobs, open_store
+from schemas.settings import KafkaSettings
+
+LOOK_S = 0.2
+JOIN_S = 10.0
+"""Wall time for the consumer's thread to end."""
+
+
+@dataclass(slots=True)
+class Deciding:
+    """A running decision service."""
+
+    decider: Decider
+    consumer: Consumer
+    mirror: Mirror
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it cannot go on, if so."""
+        return self.consumer.failure or self.decider.failure
+
+
+@asynccontextmanager
+async def deciding(configuration: Configuration, kafka: KafkaSettings, parts: Parts) -> AsyncIterator[Deciding]:
+    """Run the decision service; everything is closed in order at the end.
+
+    Raises:
+        ConnectionFault: broker or database cannot be reached.
+        LogError: another writer has the log, or it does not open.
+    """
+    await asyncio.to_thread(check_reachable, kafka)
+    connection, clock, folders = client_arguments(kafka), clock_of(configuration.settings), Folders(configuration.data)
+    async with contextlib.AsyncExitStack() as stack:
+        store, log_id = await stack.enter_async_context(open_store(configuration))
+        blobs = await stack.enter_async_context(open_blobs(configuration))
+        decider = Decider(configuration, kafka, parts, store, blobs, clock)
+        stack.push_async_callback(decider.close)
+        operators = OperatorSocket(folders.socket, decider.services, clock, off_file=folders.off_file)
+        await operators.start()
+        stack.push_async_callback(operators.close)
+        mirror = Mirror(store, connection, kafka.partitions, log_id, ours=lambda: decider.has(0))
+        copying = asyncio.ensure_future(mirror.run())
+        stack.push_async_callback(_end, copying)
+        consumer = Consumer(decider, asyncio.get_running_loop())
+        consumer.start()
+        stack.push_async_callback(_join, consumer)
+        yield Deciding(decider, consumer, mirror)
+
+
+async def until_failure(running: Deciding) -> None:
+    """Return never; raise what stopped it."""
+    while running.failure is None:
+        await asyncio.sleep(LOOK_S)
+    raise running.failure
+
+
+async def _end(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _join(consumer: Consumer) -> None:
+    consumer.stop()
+    await asyncio.to_thread(consumer.join, JOIN_S)
