@@ -301,7 +301,8 @@ def cluster_id(quorum: Sequence[Node]) -> str:
     22
     """
     told = ",".join(f"{n.number}@{n.controller_port}" for n in quorum)
-    return base64.urlsafe_b64encode(hashlib.sha256(told.encode()).digest()[:16]).decode().rstrip("=")
+    # An id that begins with a dash would be taken for an option.
+    return base64.b64encode(hashlib.sha256(told.encode()).digest()[:16], altchars=b"AB").decode().rstrip("=")
 
 
 def scram(name: str, password: str) -> str:
