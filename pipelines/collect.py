@@ -67,12 +67,23 @@ class Figures:
     """Why nothing can be sent now; empty: it can."""
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The last tick of a cell's source."""
+
+    at_s: float
+    """Wall time, `time.monotonic`."""
+    alive: bool
+
+
 class Collecting:
     """A spool with what fills, syncs and empties it."""
 
     def __init__(self, spool: Spool, cells: Sequence[Cell], forwarder: Forwarder) -> None:
         self.spool, self.forwarder, self._syncer = spool, forwarder, Syncer(spool)
         self._intake = Intake(spool, {cell.path: tag_table_sha256(cell) for cell in cells})
+        self.heard: dict[str, Heard | None] = {cell.path: None for cell in cells}
+        """By cell; None: no tick yet."""
         self._syncer.start()
         forwarder.start()
 
@@ -89,6 +100,7 @@ class Collecting:
         """
         self._intake.take(cell.path, at, item)
         if isinstance(item, Tick):
+            self.heard[cell.path] = Heard(time.monotonic(), item.alive)
             self._syncer.urge()
 
     @property

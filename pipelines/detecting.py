@@ -6,6 +6,7 @@ It ends by itself, and with an error, when it can no longer be trusted to go on;
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -21,6 +22,9 @@ from yarl import URL
 from connectors.kafka.connection import client_arguments, faust_arguments
 from connectors.kafka.reading import read_backwards
 from pipelines.config import Configuration
+from pipelines.operation.detect import ToldDetect
+from pipelines.operation.ends import Ends, looking
+from pipelines.operation.server import telling
 from pipelines.stages.detect import BUFFER_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError
@@ -86,7 +90,11 @@ async def detecting(configuration: Configuration, kafka: KafkaSettings) -> None:
             snapshot_bytes=configuration.settings.segments.bytes_max,
             last_given=lambda cell: asyncio.to_thread(last_given, kafka, cell),
         )
-        async with faust_app_running(app, stop_timeout=STOP_S):
+        ends = Ends(client_arguments(kafka), IN, group=GROUP)
+        told = ToldDetect(kafka, worker, ends)
+        async with faust_app_running(app, stop_timeout=STOP_S), contextlib.AsyncExitStack() as stack:
+            if await stack.enter_async_context(telling(configuration.settings.http, told)):
+                await stack.enter_async_context(looking(ends))
             watchdog = Watchdog(client_arguments(kafka), kafka.stalled_s, worker.partitions)
             watchdog.start()
             try:

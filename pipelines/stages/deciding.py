@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -175,6 +176,8 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
         super().__init__(name="decide-consumer", daemon=True)
         self.failure: BaseException | None = None
         """Why it ended by itself."""
+        self.polled_s = time.monotonic()
+        """Wall time of the last poll."""
         self._decider, self._loop = decider, loop
         self._stopping = threading.Event()
         self._changes: list[tuple[str, set[int]]] = []
@@ -203,6 +206,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
             session_timeout_ms=int(settings.session_s * 1000),
             heartbeat_interval_ms=int(settings.session_s * 1000 / 4),
             max_poll_records=POLL_MAX,
+            reconnect_backoff_max_ms=1_000,
             # Both topics have the same number of partitions: by ranges a process gets the same ones of both.
             partition_assignment_strategy=(RangePartitionAssignor,),
         )
@@ -217,6 +221,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
 
     def _round(self, consumer: Any) -> None:
         polled = consumer.poll(timeout_ms=POLL_MS)
+        self.polled_s = time.monotonic()
         changes, self._changes = self._changes, []
         for kind, partitions in changes:
             if kind == "revoked":

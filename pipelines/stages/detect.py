@@ -26,6 +26,7 @@ from agent.ports import Blobs
 from connectors.kafka.codec import TYPES
 from pipelines.detection import Seen
 from pipelines.stages.partition import Partition, StateStore
+from pipelines.stages.sequence import Counts
 from schemas.errors import CodecError, Fenced
 from schemas.observations import Observation, encode_observation
 from schemas.samples import LineEvent
@@ -62,6 +63,20 @@ class Work:
     saves: int = 0
     committed: dict[int, int] = field(default_factory=dict)
     """By partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a worker is with one partition."""
+
+    next_offset: int
+    """Behind the last message that was taken."""
+    dirty: bool
+    """Whether anything was taken that is not safe."""
+    unsaved_s: float
+    """Wall time since the last save."""
+    counts: Mapping[str, Counts]
+    """By cell."""
 
 
 class Worker:
@@ -109,6 +124,16 @@ class Worker:
     def partitions(self) -> set[int]:
         """Return the numbers of the partitions that this worker has now."""
         return {tp.partition for tp in self._app.consumer.assignment() if tp.topic == IN}
+
+    def standing(self) -> dict[int, Standing]:
+        """Return how far it is, by partition of which a message came."""
+        now_s = monotonic()
+        return {
+            number: Standing(
+                partition.next_offset, partition.dirty, now_s - self._saved_s.get(number, now_s), partition.counts
+            )
+            for number, partition in self._partitions.items()
+        }
 
     async def _detect(self, stream: StreamT[Any]) -> None:
         async for event in cast(Stream[bytes], stream).noack().events():
