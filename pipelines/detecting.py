@@ -20,7 +20,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from yarl import URL
 
 from connectors.kafka.connection import client_arguments, faust_arguments
-from connectors.kafka.reading import read_backwards
+from connectors.kafka.reading import observations_of, read_backwards
 from pipelines.config import Configuration
 from pipelines.operation.detect import ToldDetect
 from pipelines.operation.ends import Ends, looking
@@ -28,7 +28,6 @@ from pipelines.operation.server import telling
 from pipelines.stages.detect import BUFFER_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError
-from schemas.observations import decode_observation
 from schemas.settings import KafkaSettings
 from schemas.topics import partition_of
 
@@ -119,10 +118,8 @@ def last_given(kafka: KafkaSettings, cell: str) -> int:
         ConnectionFault: the broker does not give what it has.
     """
     connection, partition = client_arguments(kafka), partition_of(cell, kafka.partitions)
-    for record in read_backwards(connection, OUT, partition):
-        if record.key == cell.encode():
-            return decode_observation(record.value).position
-    return 0
+    observations = observations_of(read_backwards(connection, OUT, partition), cell)
+    return next((observation.position for _, observation in observations), 0)
 
 
 class Watchdog(threading.Thread):

@@ -23,6 +23,7 @@ from faust.types import TP, StreamT
 
 from agent.guard.question import Rulebook
 from agent.ports import Blobs
+from connectors.kafka import dead
 from connectors.kafka.codec import TYPES
 from pipelines.detection import Seen
 from pipelines.stages.partition import Partition, StateStore
@@ -36,7 +37,7 @@ from schemas.topics import partition_of
 LOG = logging.getLogger("jidoka.detect")
 
 GROUP = "jidoka-detect"
-IN, OUT, DEAD, LINE = "telemetry.v1", "anomalies.v1", "dead-letters.v1", "line-events.v1"
+IN, OUT, LINE = "telemetry.v1", "anomalies.v1", "line-events.v1"
 LINE_EVENT = TYPES[LineEvent].encode()
 """`ce_type` of what is copied to `LINE`."""
 BUFFER_MAX = 256
@@ -115,7 +116,7 @@ class Worker:
         self._alone = asyncio.Lock()
         """Messages, saves and changes of the assignment exclude each other."""
         self._in = _raw(app, IN)
-        self._out, self._dead, self._line = _raw(app, OUT), _raw(app, DEAD), _raw(app, LINE)
+        self._out, self._dead, self._line = _raw(app, OUT), _raw(app, dead.TOPIC), _raw(app, LINE)
         # concurrency 1: order within a partition is all there is to go by.
         app.agent(self._in, concurrency=1, name="detect")(self._detect)
         app.timer(SAVE_LOOK_S)(self._save_when_due)
@@ -215,9 +216,17 @@ class Worker:
         """Hand on, as it came, what nobody can read; with why, and where it lay."""
         LOG.warning("%s/%d at %d: %s", message.topic, message.partition, message.offset, reason)
         self.work.dead_letters += 1
-        origin = f"{message.topic}/{message.partition}/{message.offset}"
-        headers = {"reason": reason.encode(), "origin": origin.encode()}
-        self._pending.append(await self._dead.send(key=message.key, value=message.value, headers=headers))
+        letter = dead.dead_letter_of(
+            message.key,
+            message.value,
+            message.headers,
+            reason=reason,
+            by="detect",
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+        )
+        self._pending.append(await self._dead.send(key=letter.key, value=letter.value, headers=[*letter.headers]))
 
     async def _acknowledged(self) -> None:
         pending, self._pending = self._pending, []
