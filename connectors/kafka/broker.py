@@ -296,7 +296,9 @@ def cluster_id(quorum: Sequence[Node]) -> str:
     22
     """
     told = ",".join(f"{n.number}@{n.controller_port}" for n in quorum)
-    return base64.urlsafe_b64encode(hashlib.sha256(told.encode()).digest()[:16]).decode().rstrip("=")
+    known = base64.urlsafe_b64encode(hashlib.sha256(told.encode()).digest()[:16]).decode().rstrip("=")
+    # With a dash in front `StorageTool` takes it for an option.
+    return known.replace("-", "A", 1) if known.startswith("-") else known
 
 
 def scram(name: str, password: str) -> str:
