@@ -25,7 +25,8 @@ from pipelines.config import Configuration
 from pipelines.operation.detect import ToldDetect
 from pipelines.operation.ends import Ends, looking
 from pipelines.operation.server import telling
-from pipelines.stages.detect import BUFFER_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
+from pipelines.stages.detect import BUFFER_MAX, FETCH_BYTES_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
+from pipelines.stages.parcels import Parcels
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError
 from schemas.settings import KafkaSettings
@@ -61,7 +62,9 @@ def make_app(configuration: Configuration, kafka: KafkaSettings) -> faust.App:
         broker_session_timeout=kafka.session_s,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_request_timeout=max(40.0, 2 * kafka.session_s),
+        ConsumerScheduler=Parcels,
         broker_max_poll_records=POLL_MAX,
+        consumer_max_fetch_size=FETCH_BYTES_MAX,
         stream_buffer_maxsize=BUFFER_MAX,
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,

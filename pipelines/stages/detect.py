@@ -40,10 +40,14 @@ GROUP = "jidoka-detect"
 IN, OUT, LINE = "telemetry.v1", "anomalies.v1", "line-events.v1"
 LINE_EVENT = TYPES[LineEvent].encode()
 """`ce_type` of what is copied to `LINE`."""
-BUFFER_MAX = 256
-"""Messages that wait within the worker."""
-POLL_MAX = 200
-"""Messages in one answer of the consumer."""
+BUFFER_MAX = 3
+"""Parcels that wait within the worker; see `pipelines.stages.parcels`."""
+POLL_MAX = 100
+"""Messages in one answer of the consumer, and so in a parcel."""
+FETCH_BYTES_MAX = 4_000_000
+"""Of one partition in one answer of the broker."""
+TURN = 16
+"""Messages after which whatever else waits in the process has its turn: observations leave together by then."""
 PENDING_MAX = 500
 """Observations that wait for the broker's word; then the worker waits for them."""
 SAVE_LOOK_S = 1.0
@@ -137,19 +141,24 @@ class Worker:
         }
 
     async def _detect(self, stream: StreamT[Any]) -> None:
-        async for event in cast(Stream[bytes], stream).noack().events():
+        async for event in cast(Stream[Any], stream).noack().events():
             try:
-                await self.take(event)
+                await self._take_parcel(event.message)
             except Exception as error:  # the top of the stage: Faust would go on with the next message
                 LOG.error("the worker ends: %r", error)
                 await self._app.crash(error)
                 raise
 
-    async def take(self, event: Any) -> None:
-        """Process one message of the topic."""
-        message = event.message
+    async def _take_parcel(self, parcel: Any) -> None:
+        for number, message in enumerate(parcel.value, 1):
+            await self.take(message, parcel.generation_id)
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+
+    async def take(self, message: Any, generation_id: int) -> None:
+        """Process one message of the topic, fetched in this generation of the group."""
         async with self._alone:
-            if message.generation_id != self._app.consumer_generation_id:
+            if generation_id != self._app.consumer_generation_id:
                 return  # It was fetched before the partitions were dealt anew: whoever has it now reads it again.
             partition = self._partition(message.partition)
             begun = partition.next_offset
