@@ -152,6 +152,7 @@ def spooling(
     bytes_max: int,
     flush_s: float = FLUSH_S,
     resuming: Collection[str] = (),
+    first_epoch: int | None = None,
 ) -> Iterator[Collecting]:
     """Run spool and threads.
 
@@ -163,12 +164,13 @@ def spooling(
         bytes_max: Of the spool.
         flush_s: Wall time at the end for sending what is left.
         resuming: Sources that read on where they ended.
+        first_epoch: For a new folder; None: wall seconds since 1970, more than any earlier folder's.
 
     Raises:
         LogError: the folder cannot be used.
     """
-    first_epoch = SystemClock().now_us() // 1_000_000
-    spool = Spool(folder, bytes_max=bytes_max, first_epoch=first_epoch)
+    now_s = SystemClock().now_us() // 1_000_000
+    spool = Spool(folder, bytes_max=bytes_max, first_epoch=now_s if first_epoch is None else first_epoch)
     try:
         collecting = Collecting(spool, cells, Forwarder(spool, kafka, partitions=partitions), resuming=resuming)
         try:
@@ -277,6 +279,8 @@ def collect_recording(
             partitions=partitions,
             bytes_max=RECORDING_BYTES_MAX,
             flush_s=0.0,
+            # Two plays within a second must not bear the same numbers.
+            first_epoch=SystemClock().now_us(),
         )
         with opened as collecting:
             for item in messages:

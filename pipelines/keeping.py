@@ -173,7 +173,12 @@ async def _open(
 ) -> KeptCell:
     settings, folder = configuration.settings.segments, Folders(configuration.data).segments(cell)
     writer = SegmentWriter(
-        folder, cell=cell.path, bytes_max=settings.bytes_max, keep_bytes=settings.keep_bytes, pins=pins
+        folder,
+        cell=cell.path,
+        bytes_max=settings.bytes_max,
+        keep_bytes=settings.keep_bytes,
+        keep_pinned_bytes=settings.keep_pinned_bytes,
+        pins=pins,
     )
     path = folder / "place"
     if path.exists():

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from agent.ports import Clock
 from connectors.clock import SystemClock
 from connectors.eventlog.blobs import FileBlobs
-from connectors.eventlog.segments import SegmentWriter, read_kept, stretches
+from connectors.eventlog.segment_reading import read_kept, stretches
+from connectors.eventlog.segments import SegmentWriter
 from connectors.eventlog.sqlite import SqliteStore
 from pipelines.config import Configuration
 from pipelines.decide import CellService, Storage
@@ -28,7 +29,7 @@ class FolderKeeper(SegmentWriter):
 
     def read(self, *, after: int) -> Iterator[Kept]:
         """Yield what is kept behind `after`, or behind the last hole if that is later."""
-        kept = stretches(self.folder)
+        kept = stretches(self.folder, after=after)
         begins_after = kept[-1].first - 1 if kept else 0
         yield from read_kept(self.folder, after=max(after, begins_after))
 
@@ -82,6 +83,7 @@ async def _start_cell(runtime: Runtime, cell: Cell, parts: Parts, stack: context
         cell=cell.path,
         bytes_max=segments.bytes_max,
         keep_bytes=segments.keep_bytes,
+        keep_pinned_bytes=segments.keep_pinned_bytes,
         pins=pins,
     )
     stack.callback(keeper.close)

@@ -23,17 +23,21 @@ from faust.types import TP, StreamT
 
 from agent.guard.question import Rulebook
 from agent.ports import Blobs
+from connectors.kafka.codec import TYPES
 from pipelines.detection import Seen
 from pipelines.stages.partition import Partition, StateStore
 from schemas.errors import CodecError, Fenced
 from schemas.observations import Observation, encode_observation
+from schemas.samples import LineEvent
 from schemas.settings import KafkaSettings
 from schemas.topics import partition_of
 
 LOG = logging.getLogger("jidoka.detect")
 
 GROUP = "jidoka-detect"
-IN, OUT, DEAD = "telemetry.v1", "anomalies.v1", "dead-letters.v1"
+IN, OUT, DEAD, LINE = "telemetry.v1", "anomalies.v1", "dead-letters.v1", "line-events.v1"
+LINE_EVENT = TYPES[LineEvent].encode()
+"""`ce_type` of what is copied to `LINE`."""
 BUFFER_MAX = 256
 """Messages that wait within the worker."""
 POLL_MAX = 200
@@ -96,7 +100,7 @@ class Worker:
         self._alone = asyncio.Lock()
         """Messages, saves and changes of the assignment exclude each other."""
         self._in = _raw(app, IN)
-        self._out, self._dead = _raw(app, OUT), _raw(app, DEAD)
+        self._out, self._dead, self._line = _raw(app, OUT), _raw(app, DEAD), _raw(app, LINE)
         # concurrency 1: order within a partition is all there is to go by.
         app.agent(self._in, concurrency=1, name="detect")(self._detect)
         app.timer(SAVE_LOOK_S)(self._save_when_due)
@@ -122,6 +126,7 @@ class Worker:
             if message.generation_id != self._app.consumer_generation_id:
                 return  # It was fetched before the partitions were dealt anew: whoever has it now reads it again.
             partition = self._partition(message.partition)
+            begun = partition.next_offset
             headers = tuple(message.headers or ())
             self.work.messages += 1
             try:
@@ -131,6 +136,8 @@ class Worker:
                 return
             for each in seen:
                 await self._give(each)
+            if message.offset >= begun and dict(headers).get("ce_type") == LINE_EVENT:
+                await self._copy(message)
             if len(self._pending) >= PENDING_MAX:
                 await self._acknowledged()
             if partition.due:
@@ -170,6 +177,14 @@ class Worker:
             )
         )
         self.work.observations += 1
+
+    async def _copy(self, message: Any) -> None:
+        """Hand on a line event, as it came, for those who want nothing else of the input."""
+        self._pending.append(
+            await self._line.send(
+                key=message.key, value=message.value, partition=message.partition, headers=tuple(message.headers)
+            )
+        )
 
     async def _bury(self, message: Any, reason: str) -> None:
         """Hand on, as it came, what nobody can read; with why, and where it lay."""

@@ -174,9 +174,9 @@ def test_a_key_that_others_can_read_is_not_used(secured, tmp_path):
 
 
 MAY_WRITE = {
-    "collect": {"telemetry.v1", "line-events.v1", "dead-letters.v1"},
-    "detect": {"anomalies.v1", "dead-letters.v1"},
-    "decide": {"telemetry.v1", "decisions.v1"},
+    "collect": {"telemetry.v1", "dead-letters.v1"},
+    "detect": {"anomalies.v1", "line-events.v1", "dead-letters.v1"},
+    "decide": {"telemetry.v1", "decisions.v1", "dead-letters.v1"},
     "keep": set(),
     "tools": {"operator-requests.v1"},
     "topics": set(),
@@ -210,7 +210,7 @@ def test_each_process_reads_what_it_needs(secured, user, topic, group):
 
 @pytest.mark.parametrize(("user", "topic", "group", "on"), [
     ("collect", "telemetry.v1", None, r"a topic \(telemetry\.v1\)"),
-    ("detect", "anomalies.v1", "jidoka-detect", r"a topic \(anomalies\.v1\)"),
+    ("detect", "dead-letters.v1", "jidoka-detect", r"a topic \(dead-letters\.v1\)"),
     ("decide", "telemetry.v1", None, r"a topic \(telemetry\.v1\)"),
     ("detect", "telemetry.v1", "jidoka-decide", r"a consumer group \(jidoka-decide\)"),
     ("tools", "anomalies.v1", "jidoka-decide", r"a consumer group \(jidoka-decide\)"),
