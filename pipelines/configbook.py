@@ -108,7 +108,9 @@ def _model(model: type[BaseModel], docs: dict[tuple[str, str], str]) -> str:
         owner = next(c for c in model.__mro__ if name in inspect.get_annotations(c))
         declared = inspect.get_annotations(owner)[name]
         said = one_line(docs.get((owner.__name__, name), ""))
-        lines.append(f"| `{name}` | `{one_line(str(declared))}`{_bounds(field)} | {_default(field)} | {said} |")
+        lines.append(
+            f"| `{field.alias or name}` | `{one_line(str(declared))}`{_bounds(field)} | {_default(field)} | {said} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -20,15 +20,15 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from yarl import URL
 
 from connectors.kafka.connection import client_arguments, faust_arguments
-from connectors.kafka.reading import read_backwards
+from connectors.kafka.reading import observations_of, read_backwards
 from pipelines.config import Configuration
 from pipelines.operation.detect import ToldDetect
 from pipelines.operation.ends import Ends, looking
 from pipelines.operation.server import telling
-from pipelines.stages.detect import BUFFER_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
+from pipelines.stages.detect import BUFFER_MAX, FETCH_BYTES_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
+from pipelines.stages.parcels import Parcels
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError
-from schemas.observations import decode_observation
 from schemas.settings import KafkaSettings
 from schemas.topics import partition_of
 
@@ -62,7 +62,9 @@ def make_app(configuration: Configuration, kafka: KafkaSettings) -> faust.App:
         broker_session_timeout=kafka.session_s,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_request_timeout=max(40.0, 2 * kafka.session_s),
+        ConsumerScheduler=Parcels,
         broker_max_poll_records=POLL_MAX,
+        consumer_max_fetch_size=FETCH_BYTES_MAX,
         stream_buffer_maxsize=BUFFER_MAX,
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
@@ -119,10 +121,8 @@ def last_given(kafka: KafkaSettings, cell: str) -> int:
         ConnectionFault: the broker does not give what it has.
     """
     connection, partition = client_arguments(kafka), partition_of(cell, kafka.partitions)
-    for record in read_backwards(connection, OUT, partition):
-        if record.key == cell.encode():
-            return decode_observation(record.value).position
-    return 0
+    observations = observations_of(read_backwards(connection, OUT, partition), cell)
+    return next((observation.position for _, observation in observations), 0)
 
 
 class Watchdog(threading.Thread):

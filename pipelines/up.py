@@ -31,6 +31,8 @@ class Child:
     arguments: Sequence[str]
     port: int = 0
     """Where it tells how it is; 0: nowhere."""
+    module: str = "pipelines.cli"
+    """What Python runs."""
     process: asyncio.subprocess.Process | None = None
     starts: int = 0
 
@@ -67,7 +69,10 @@ class Supervisor:
         pause_s = PAUSE_S
         while True:
             began_s = asyncio.get_running_loop().time()
-            status = await self._once(child)
+            try:
+                status: int | str = await self._once(child)
+            except OSError as error:  # No process could be made now: no memory, too many files.
+                status = str(error)
             lived_s = asyncio.get_running_loop().time() - began_s
             pause_s = PAUSE_S if lived_s > STEADY_S else min(pause_s * 2, PAUSE_S_MAX)
             self._say(f"{child.name} ended with status {status} after {lived_s:.0f} s; again in {pause_s:g} s")
@@ -77,7 +82,7 @@ class Supervisor:
         process = child.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "pipelines.cli",
+            child.module,
             *child.arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -87,12 +92,19 @@ class Supervisor:
         child.starts += 1
         try:
             assert process.stdout is not None
-            while line := await process.stdout.readline():
+            while line := await _line(process.stdout):
                 said = line.decode(errors="replace").rstrip()
                 self._say(f"{child.name}: {said}") if self._forward is None else self._forward(said)
             return await process.wait()
         finally:
             await _end(process)
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    """Return the next line, empty at the end; of one that is too long, what it ends with."""
+    while True:
+        with contextlib.suppress(ValueError):
+            return await stream.readline()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

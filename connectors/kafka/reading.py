@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from schemas.errors import ConnectionFault
+from schemas.errors import CodecError, ConnectionFault
+from schemas.observations import Observation, decode_observation
 
 PIECE = 256
 """Messages of the first piece that is read backwards."""
@@ -78,6 +79,19 @@ def read_backwards(connection: Mapping[str, Any], topic: str, partition: int) ->
         if not records or records[0].offset > start:
             return
         until, piece = start, piece * 2
+
+
+def observations_of(records: Iterable[Any], cell: str) -> Iterator[tuple[int, Observation]]:
+    """Yield the offsets and observations of one cell; what cannot be read is passed over: it was told when it came."""
+    for record in records:
+        if record.key != cell.encode():
+            continue
+        try:
+            observation = decode_observation(record.value or b"")
+        except CodecError:
+            continue
+        if observation.cell == cell:
+            yield record.offset, observation
 
 
 def _end(connection: Mapping[str, Any], topic: str, partition: int) -> int:

@@ -23,6 +23,7 @@ from faust.types import TP, StreamT
 
 from agent.guard.question import Rulebook
 from agent.ports import Blobs
+from connectors.kafka import dead
 from connectors.kafka.codec import TYPES
 from pipelines.detection import Seen
 from pipelines.stages.partition import Partition, StateStore
@@ -36,13 +37,17 @@ from schemas.topics import partition_of
 LOG = logging.getLogger("jidoka.detect")
 
 GROUP = "jidoka-detect"
-IN, OUT, DEAD, LINE = "telemetry.v1", "anomalies.v1", "dead-letters.v1", "line-events.v1"
+IN, OUT, LINE = "telemetry.v1", "anomalies.v1", "line-events.v1"
 LINE_EVENT = TYPES[LineEvent].encode()
 """`ce_type` of what is copied to `LINE`."""
-BUFFER_MAX = 256
-"""Messages that wait within the worker."""
-POLL_MAX = 200
-"""Messages in one answer of the consumer."""
+BUFFER_MAX = 3
+"""Parcels that wait within the worker; see `pipelines.stages.parcels`."""
+POLL_MAX = 100
+"""Messages in one answer of the consumer, and so in a parcel."""
+FETCH_BYTES_MAX = 4_000_000
+"""Of one partition in one answer of the broker."""
+TURN = 16
+"""Messages after which whatever else waits in the process has its turn: observations leave together by then."""
 PENDING_MAX = 500
 """Observations that wait for the broker's word; then the worker waits for them."""
 SAVE_LOOK_S = 1.0
@@ -115,7 +120,7 @@ class Worker:
         self._alone = asyncio.Lock()
         """Messages, saves and changes of the assignment exclude each other."""
         self._in = _raw(app, IN)
-        self._out, self._dead, self._line = _raw(app, OUT), _raw(app, DEAD), _raw(app, LINE)
+        self._out, self._dead, self._line = _raw(app, OUT), _raw(app, dead.TOPIC), _raw(app, LINE)
         # concurrency 1: order within a partition is all there is to go by.
         app.agent(self._in, concurrency=1, name="detect")(self._detect)
         app.timer(SAVE_LOOK_S)(self._save_when_due)
@@ -136,19 +141,24 @@ class Worker:
         }
 
     async def _detect(self, stream: StreamT[Any]) -> None:
-        async for event in cast(Stream[bytes], stream).noack().events():
+        async for event in cast(Stream[Any], stream).noack().events():
             try:
-                await self.take(event)
+                await self._take_parcel(event.message)
             except Exception as error:  # the top of the stage: Faust would go on with the next message
                 LOG.error("the worker ends: %r", error)
                 await self._app.crash(error)
                 raise
 
-    async def take(self, event: Any) -> None:
-        """Process one message of the topic."""
-        message = event.message
+    async def _take_parcel(self, parcel: Any) -> None:
+        for number, message in enumerate(parcel.value, 1):
+            await self.take(message, parcel.generation_id)
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+
+    async def take(self, message: Any, generation_id: int) -> None:
+        """Process one message of the topic, fetched in this generation of the group."""
         async with self._alone:
-            if message.generation_id != self._app.consumer_generation_id:
+            if generation_id != self._app.consumer_generation_id:
                 return  # It was fetched before the partitions were dealt anew: whoever has it now reads it again.
             partition = self._partition(message.partition)
             begun = partition.next_offset
@@ -215,9 +225,17 @@ class Worker:
         """Hand on, as it came, what nobody can read; with why, and where it lay."""
         LOG.warning("%s/%d at %d: %s", message.topic, message.partition, message.offset, reason)
         self.work.dead_letters += 1
-        origin = f"{message.topic}/{message.partition}/{message.offset}"
-        headers = {"reason": reason.encode(), "origin": origin.encode()}
-        self._pending.append(await self._dead.send(key=message.key, value=message.value, headers=headers))
+        letter = dead.dead_letter_of(
+            message.key,
+            message.value,
+            message.headers,
+            reason=reason,
+            by="detect",
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+        )
+        self._pending.append(await self._dead.send(key=letter.key, value=letter.value, headers=[*letter.headers]))
 
     async def _acknowledged(self) -> None:
         pending, self._pending = self._pending, []

@@ -157,8 +157,10 @@ def test_a_cell_that_is_not_ours_is_passed_over_and_told_once(messages):
     async def go() -> None:
         said: list[str] = []
         part = partition(MemoryStates(), said=said, rules={})
-        assert await feed(part, messages[:5]) == []
-        assert said == [f"{CELL.path}: not in plant.toml, its messages are passed over"]
+        with pytest.raises(CodecError, match=f"{CELL.path}: not in plant.toml"):
+            await feed(part, messages[:1])
+        assert await feed(part, messages[1:5], first=1) == []
+        assert (part.passed_over, part.next_offset, said) == (5, 5, [])
 
     asyncio.run(go())
 
