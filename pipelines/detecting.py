@@ -21,7 +21,18 @@ from yarl import URL
 from connectors.kafka.connection import client_arguments, faust_arguments
 from connectors.kafka.reading import read_backwards
 from pipelines.config import Configuration
-from pipelines.stages.detect import BUFFER_MAX, FETCH_BYTES_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
+from pipelines.stages.detect import (
+    BUFFER_MAX,
+    FETCH_BYTES_MAX,
+    GROUP,
+    HEARTBEAT_S,
+    IN,
+    OUT,
+    POLL_MAX,
+    SEND_BYTES_MAX,
+    SEND_S,
+    Worker,
+)
 from pipelines.stages.parcels import Parcels
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError
@@ -66,6 +77,7 @@ def make_app(configuration: Configuration, kafka: KafkaSettings) -> faust.App:
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
         producer_linger=0,
+        producer_max_batch_size=SEND_BYTES_MAX,
         producer_request_timeout=SEND_S,
     )
 

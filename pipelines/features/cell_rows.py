@@ -74,7 +74,7 @@ class CellRows:
         dealt = self._deal(tag)
         if dealt.known is not None:
             self.unknown += len(tag) - len(dealt.low)
-            at, value, status, arrival = (a[dealt.known] for a in (at, value, status, arrival))
+            at, value, status, arrival = at[dealt.known], value[dealt.known], status[dealt.known], arrival[dealt.known]
         # Written as a closed range, so that NaN and infinities are not good either.
         good = (dealt.low <= value) & (value <= dealt.high)
         if np.count_nonzero(status):
