@@ -41,7 +41,7 @@ def begin_anew(settings: KafkaSettings) -> None:
 def preload(settings: KafkaSettings, messages: Iterable[Message]) -> int:
     """Send messages, return when the broker has them all; returns how many there were.
 
-    By aiokafka: without the package `crc32c`, kafka-python computes the checksum of a batch in Python, for milliseconds.
+    By aiokafka: without the package `crc32c`, kafka-python computes a checksum in Python, which takes milliseconds.
     """
     return asyncio.run(_preload(settings, messages))
 

@@ -19,7 +19,6 @@ from pipelines.features.rows import GridRows, LostSpans, TriggerRows
 from schemas.plant import Cell
 from schemas.samples import Gap, SampleBatch, Tick, is_good
 
-
 DEALT_MAX = 256
 """Orders of tags that are remembered, so that 100,000 tags in batches of 1,000 have room."""
 
