@@ -1,8 +1,9 @@
-"""Rates and latencies of the SQLite event store, with the disk's own sync beside them, as JSON.
+"""Rates and latencies of the event stores, SQLite and PostgreSQL, with the disk's own sync beside them, as JSON.
 
 Run: `python -m benchmarks.eventlog [--folder DIR]`. Bounded to less than a minute. Rounds of the contenders alternate,
-so that a busy moment of the disk meets all of them. If the package `eventsourcing` can be imported its SQLite recorder
-runs in the same rounds, otherwise the result says that it did not.
+so that a busy moment of the disk meets all of them. A PostgreSQL server is started for it where one is installed, and
+if the package `eventsourcing` can be imported its SQLite recorder runs in the same rounds; otherwise the result says
+that they did not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +26,22 @@ import numpy as np
 
 from connectors.clock import SystemClock
 from connectors.eventlog.batches import decode_batch, encode_batch
-from connectors.eventlog.segments import SegmentWriter, read_kept
+from connectors.eventlog.postgres import PostgresStore
+from connectors.eventlog.postgres_verify import verify_postgres
+from connectors.eventlog.segment_reading import read_kept
+from connectors.eventlog.segments import SegmentWriter
 from connectors.eventlog.sqlite import SqliteStore
 from connectors.eventlog.verify import verify
 from schemas.evidence import Evidence, TagEvidence
 from schemas.facts import AnomalyDetected, encode
 from schemas.samples import Kept, SampleBatch
+from tests.support.postgres import PostgresServer, binaries
 
 ROUNDS = 5
 LONE_APPENDS_N = 150
 CALLER_APPENDS_N = 640
 BULK_FACTS_N, BULK_APPENDS_N = 100, 500
+SHARED_BULK_APPENDS_N = 100
 BATCHES_N = 3_000
 DEADLINE_S = 50.0
 """Rounds that would begin later are left out, and the result says how many ran."""
@@ -73,7 +80,7 @@ def raw_disk(folder: Path) -> dict[str, float]:
     return summary(latencies, took_s, LONE_APPENDS_N)
 
 
-async def callers(store: SqliteStore, callers_n: int, appends_n: int, name: str) -> dict[str, float]:
+async def callers(store: SqliteStore | PostgresStore, callers_n: int, appends_n: int, name: str) -> dict[str, float]:
     """Let `callers_n` cells append one fact at a time, each waiting for its own durability."""
     latencies: list[float] = []
 
@@ -130,11 +137,23 @@ def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
     return result | {"per_s_best": max(r["per_s"] for r in rounds), "rounds": len(rounds)}
 
 
-async def appends(folder: Path, deadline: float) -> dict[str, Any]:
+@asynccontextmanager
+async def shared_log(folder: Path, server: PostgresServer | None) -> AsyncIterator[PostgresStore | None]:
+    """Open a new log in the server, if there is one."""
+    if server is None:
+        yield None
+        return
+    store = await PostgresStore.open(server.new_database(), folder / f"node-{uuid.uuid4()}", clock=SystemClock())
+    async with store:
+        yield store
+
+
+async def appends(folder: Path, server: PostgresServer | None, deadline: float) -> dict[str, Any]:
     """Measure all contenders in alternating rounds."""
     rival = peer(folder)
     found: dict[str, list[dict[str, float]]] = {}
-    async with SqliteStore.open(folder / "appends", clock=SystemClock()) as store:
+    local = SqliteStore.open(folder / "appends", clock=SystemClock())
+    async with local as store, shared_log(folder, server) as shared:
         for number in range(ROUNDS):
             if time.monotonic() > deadline:
                 break
@@ -142,6 +161,9 @@ async def appends(folder: Path, deadline: float) -> dict[str, Any]:
             for callers_n, appends_n in ((1, LONE_APPENDS_N), (16, CALLER_APPENDS_N), (64, CALLER_APPENDS_N)):
                 own = await callers(store, callers_n, appends_n, f"round{number}")
                 found.setdefault(f"append_{callers_n}_callers", []).append(own)
+                if shared is not None:
+                    own = await callers(shared, callers_n, appends_n, f"round{number}")
+                    found.setdefault(f"postgres_append_{callers_n}_callers", []).append(own)
                 if not isinstance(rival, str):
                     theirs = await asyncio.to_thread(
                         peer_callers, *rival, callers_n, min(appends_n, LONE_APPENDS_N * 2)
@@ -149,6 +171,27 @@ async def appends(folder: Path, deadline: float) -> dict[str, Any]:
                     found.setdefault(f"peer_{callers_n}_callers", []).append(theirs)
     result: dict[str, Any] = {name: medians(rounds) for name, rounds in found.items()}
     return result | {"peer": rival if isinstance(rival, str) else "eventsourcing, SQLite recorder"}
+
+
+async def shared_bulk(folder: Path, server: PostgresServer | None) -> dict[str, Any]:
+    """Measure the same for the shared log, with fewer facts."""
+    if server is None:
+        return {"postgres": "not installed: install the package postgresql"}
+    facts = [fact(number) for number in range(BULK_FACTS_N)]
+    n = BULK_FACTS_N * SHARED_BULK_APPENDS_N
+    result: dict[str, Any] = {"postgres": server.version()}
+    settings = server.new_database()
+    async with await PostgresStore.open(settings, folder / "shared-bulk", clock=SystemClock()) as store:
+        taken = await store.take("cell")
+        async with timed(result, "postgres_append_100_facts_at_a_time", n):
+            for number in range(SHARED_BULK_APPENDS_N):
+                await store.append("cell", facts, expected=number * BULK_FACTS_N, advance={}, epoch=taken.epoch)
+        async with timed(result, "postgres_read_all", n):
+            async for _ in store.read_all():
+                pass
+    async with timed(result, "postgres_verify", n):
+        assert verify_postgres(settings, folder / "shared-bulk").ok
+    return result
 
 
 async def bulk(folder: Path) -> dict[str, Any]:
@@ -216,19 +259,33 @@ async def segments(folder: Path) -> dict[str, Any]:
     return result
 
 
+def measured(folder: Path | None, server: PostgresServer | None, deadline: float) -> dict[str, Any]:
+    """Run everything."""
+    result: dict[str, Any] = {"load_at_start": os.getloadavg()[0]}
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        place = Path(name)
+        result |= asyncio.run(bulk(place))
+        result |= asyncio.run(shared_bulk(place, server))
+        result |= asyncio.run(segments(place))
+        result |= asyncio.run(appends(place, server, deadline))
+    return result
+
+
 def main() -> None:
-    """Run everything and print one JSON object."""
+    """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where to make the logs; its disk is what is measured")
     folder = parser.parse_args().folder
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        parts: list[Callable[[], Awaitable[dict[str, Any]]]] = [
-            lambda: bulk(Path(name)), lambda: segments(Path(name)), lambda: appends(Path(name), begun + DEADLINE_S)
-        ]  # fmt: skip
-        result: dict[str, Any] = {"load_at_start": os.getloadavg()[0]}
-        for part in parts:
-            result |= asyncio.run(part())  # type: ignore[arg-type]
+    programs = binaries()
+    server = PostgresServer(programs, folder) if programs else None
+    try:
+        if server is not None:
+            server.start()
+        result = measured(folder, server, begun + DEADLINE_S)
+    finally:
+        if server is not None:
+            server.remove()
     result["took_s"] = round(time.monotonic() - begun, 1)
     print(json.dumps(result, indent=2))
 

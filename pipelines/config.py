@@ -70,7 +70,7 @@ def load(folder: Path) -> Configuration:
     Raises:
         ConfigError: a file is missing, not TOML, not of its schema, or contradicts another.
     """
-    files = {name: _read(folder / name) for name in FILES}
+    files = {name: read_file(folder / name) for name in FILES}
     configuration = Configuration(
         folder=folder,
         settings=_resolved(parse("jidoka.toml", files, Settings), folder),
@@ -128,7 +128,12 @@ def rulebooks(files: Mapping[str, bytes]) -> dict[str, Rulebook]:
     return {cell.path: Rulebook(cell, catalogue, policy) for cell in plant.cells}
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return a configuration file's bytes.
+
+    Raises:
+        ConfigError: it is missing or cannot be read.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

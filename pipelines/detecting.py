@@ -6,6 +6,7 @@ It ends by itself, and with an error, when it can no longer be trusted to go on;
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -19,8 +20,9 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from yarl import URL
 
 from connectors.kafka.connection import client_arguments, faust_arguments
-from connectors.kafka.reading import read_backwards
+from connectors.kafka.reading import observations_of, read_backwards
 from pipelines.config import Configuration
+<<<<<<< HEAD
 from pipelines.stages.detect import (
     BUFFER_MAX,
     FETCH_BYTES_MAX,
@@ -33,10 +35,15 @@ from pipelines.stages.detect import (
     SEND_S,
     Worker,
 )
+=======
+from pipelines.operation.detect import ToldDetect
+from pipelines.operation.ends import Ends, looking
+from pipelines.operation.server import telling
+from pipelines.stages.detect import BUFFER_MAX, FETCH_BYTES_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
+>>>>>>> main
 from pipelines.stages.parcels import Parcels
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError
-from schemas.observations import decode_observation
 from schemas.settings import KafkaSettings
 from schemas.topics import partition_of
 
@@ -101,7 +108,11 @@ async def detecting(configuration: Configuration, kafka: KafkaSettings) -> None:
             snapshot_bytes=configuration.settings.segments.bytes_max,
             last_given=lambda cell: asyncio.to_thread(last_given, kafka, cell),
         )
-        async with faust_app_running(app, stop_timeout=STOP_S):
+        ends = Ends(client_arguments(kafka), IN, group=GROUP)
+        told = ToldDetect(kafka, worker, ends)
+        async with faust_app_running(app, stop_timeout=STOP_S), contextlib.AsyncExitStack() as stack:
+            if await stack.enter_async_context(telling(configuration.settings.http, told)):
+                await stack.enter_async_context(looking(ends))
             watchdog = Watchdog(client_arguments(kafka), kafka.stalled_s, worker.partitions)
             watchdog.start()
             try:
@@ -126,10 +137,8 @@ def last_given(kafka: KafkaSettings, cell: str) -> int:
         ConnectionFault: the broker does not give what it has.
     """
     connection, partition = client_arguments(kafka), partition_of(cell, kafka.partitions)
-    for record in read_backwards(connection, OUT, partition):
-        if record.key == cell.encode():
-            return decode_observation(record.value).position
-    return 0
+    observations = observations_of(read_backwards(connection, OUT, partition), cell)
+    return next((observation.position for _, observation in observations), 0)
 
 
 class Watchdog(threading.Thread):

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import polars as pl
 
-from connectors.eventlog.blobs import FileBlobs
-from connectors.eventlog.reader import open_readonly
-from connectors.eventlog.segments import read_kept, stretches
+from connectors.eventlog.segment_reading import read_kept, stretches
 from pipelines.hosting import Folders
+from pipelines.log_place import LogPlace
 from pipelines.replaying import sections
+from pipelines.whole_log import blobs_of
 from schemas.errors import LogError
 from schemas.plant import Cell
 from schemas.records import Recorded
@@ -31,7 +31,7 @@ class Exported:
     samples: int
 
 
-async def export(folders: Folders, out: Path) -> Exported:
+async def export(place: LogPlace, out: Path) -> Exported:
     """Write `facts.jsonl` and `samples.parquet` into a new folder; nothing is left behind if it fails.
 
     Raises:
@@ -43,17 +43,17 @@ async def export(folders: Folders, out: Path) -> Exported:
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     try:
-        facts, cells = await _facts(folders, building / "facts.jsonl")
-        samples = _samples(folders, cells, building / "samples.parquet")
+        facts, cells = await _facts(place, building / "facts.jsonl")
+        samples = _samples(place.folders, cells, building / "samples.parquet")
         os.replace(building, out)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return Exported(facts, samples)
 
 
-async def _facts(folders: Folders, path: Path) -> tuple[int, list[Cell]]:
+async def _facts(place: LogPlace, path: Path) -> tuple[int, list[Cell]]:
     """Write every fact; returns how many, and the cells as they were configured last."""
-    store, by_cell = open_readonly(folders.log), dict[str, list[Recorded]]()
+    store, by_cell = place.open(), dict[str, list[Recorded]]()
     try:
         with path.open("w", encoding="utf-8") as lines:
             async for record in store.read_all():
@@ -61,7 +61,7 @@ async def _facts(folders: Folders, path: Path) -> tuple[int, list[Cell]]:
                 by_cell.setdefault(record.cell, []).append(record)
     finally:
         await store.close()
-    blobs = FileBlobs(folders.blobs)
+    blobs = blobs_of(place, (record for records in by_cell.values() for record in records))
     cells = [sections(records, blobs, cell)[-1].rules.cell for cell, records in by_cell.items()]
     return sum(map(len, by_cell.values())), cells
 

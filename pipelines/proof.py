@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.eventlog.verify import verify
 from pipelines.hosting import Folders
+from pipelines.log_place import LogPlace
 from pipelines.replaying import replay_folder
-from pipelines.whole_log import read_whole
+from pipelines.whole_log import WholeLog, read_whole
 from schemas.errors import JidokaError
-from schemas.records import Recorded
+from schemas.settings import PostgresSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +22,25 @@ class Proof:
     text: str
 
 
-def prove(data: Path) -> Proof:
-    """Verify and replay everything below a data folder."""
-    folders = Folders(data)
+def prove(data: Path, postgres: PostgresSettings | None = None) -> Proof:
+    """Verify and replay everything below a data folder, with its log in a database if one is named."""
+    place = LogPlace(Folders(data), postgres)
     try:
-        verification = verify(folders.log)
+        verification = place.verify()
         if not verification.ok:
             return Proof(False, f"the log does not verify: {verification}")
-        return _replayed(folders, read_whole(folders.log))
+        return _replayed(place.folders, read_whole(place))
     except JidokaError as error:
         return Proof(False, f"no proof: {error}")
 
 
-def _replayed(folders: Folders, records: list[Recorded]) -> Proof:
+def _replayed(folders: Folders, log: WholeLog) -> Proof:
     compared, left_out, began = 0, 0, time.perf_counter()
-    for cell in dict.fromkeys(record.cell for record in records):
-        mine = [record for record in records if record.cell == cell]
-        result = replay_folder(folders, mine, cell)
+    for cell in log.cells:
+        result = replay_folder(folders, log.of(cell), cell, blobs=log.blobs)
         if result.divergence is not None:
             return Proof(False, f"replay differs at position {result.divergence.position}")
         compared, left_out = compared + result.facts_compared, left_out + result.left_out
     took_s = time.perf_counter() - began
-    said = f"log of {len(records)} facts verifies, {compared} derived facts replay the same in {took_s:.2f} s"
+    said = f"log of {len(log.records)} facts verifies, {compared} derived facts replay the same in {took_s:.2f} s"
     return Proof(True, said + (f", {left_out} not re-run since their input is not kept any more" if left_out else ""))

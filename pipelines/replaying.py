@@ -10,7 +10,7 @@ from agent.guard.question import Rulebook
 from agent.identity import derive
 from agent.ports import Blobs
 from connectors.eventlog.blobs import FileBlobs
-from connectors.eventlog.segments import Stretch, read_kept, stretches
+from connectors.eventlog.segment_reading import Stretch, read_kept, stretches
 from pipelines.config import DECISIVE, rulebooks
 from pipelines.decide import COLD
 from pipelines.derive import Derivation
@@ -102,17 +102,26 @@ def replay_folder(
     records: Sequence[Recorded],
     cell: str,
     *,
+    blobs: Blobs | None = None,
     rules: Rulebook | None = None,
     progress: Callable[[Replayed], None] | None = None,
 ) -> Replayed:
     """Re-run one cell's records from the input, configuration and snapshots in an agent's folders.
+
+    Args:
+        folders: Where the input is kept.
+        records: All records of the cell, from the first.
+        cell: Its path.
+        blobs: Configuration and snapshots; None: those in the folders.
+        rules: Another configuration, to see what would change; None: those of then.
+        progress: Called after every record.
 
     Raises:
         LogError: nothing can be re-run.
         LogCorrupt: kept input does not verify.
         ConfigError: the configuration of then is not one that this version reads.
     """
-    blobs = FileBlobs(folders.blobs)
+    blobs = FileBlobs(folders.blobs) if blobs is None else blobs
     segments = folders.segments(sections(records, blobs, cell)[-1].rules.cell)
 
     def read(after: int) -> Iterator[Kept]:

@@ -219,6 +219,60 @@ def _latency() -> Outcome:
     return Outcome(INCIDENTS_N, (), figures)
 
 
+KAFKA_FAULTS: Mapping[str, float] = {
+    "broker-killed": 0.0,
+    "one-of-three-killed": 0.0,
+    "worker-killed": 0.0,
+    "workers-1-3-1": 0.0,
+    "worker-paused": 60.0,
+    "only-worker-paused": 60.0,
+    "decide-paused": 60.0,
+    "repeated-reordered": 0.0,
+    "poison": 0.0,
+    "broker-away": 60.0,
+}
+"""Fault of `tests.support.kafka_faults.faults` -> wall time for which somebody is away."""
+KAFKA_TRIALS_N = 20
+
+
+def kafka_fault(name: str) -> Callable[[int], Iterator[Unit]]:
+    """Return the run of one fault on the Kafka runtime under load: a unit a trial, each on a broker of its own."""
+
+    def units(seed: int) -> Iterator[Unit]:
+        trials = _support("kafka_faults.trials")
+        for number in range(seed, seed + KAFKA_TRIALS_N):
+            yield Unit(f"seed {number}", lambda number=number: _kafka(  # type: ignore[misc]
+                lambda folder: trials.on_a_line(folder, name, seed=number, pause_s=KAFKA_FAULTS[name])
+            ))  # fmt: skip
+
+    return units
+
+
+def kafka_zombie(seed: int) -> Iterator[Unit]:
+    """Yield units of a decision service that is stopped with an intent in hand, replaced, and resumed."""
+    trials = _support("kafka_faults.trials")
+    for number in range(seed, seed + KAFKA_TRIALS_N):
+        pause_s = 8.0 + (number - seed) * 2.0
+        yield Unit(f"seed {number}", lambda number=number, pause_s=pause_s: _kafka(  # type: ignore[misc]
+            lambda folder: trials.zombie_alone(folder, seed=number, pause_s=pause_s)
+        ))  # fmt: skip
+
+
+def kafka_decide_killed(seed: int) -> Iterator[Unit]:
+    """Yield one unit a step of an acting decision service, killed there."""
+    trials, points = _support("kafka_faults.trials"), _support("kafka_faults.decisions").POINTS
+    for number, (at, count) in enumerate(points):
+        yield Unit(f"{at} {count}", lambda number=number: _kafka(  # type: ignore[misc]
+            lambda folder: trials.decide_killed_alone(folder, number, seed=seed)
+        ))  # fmt: skip
+
+
+def _kafka(trial: Callable[[Path], Any]) -> Outcome:
+    with tempfile.TemporaryDirectory(prefix="jidoka-soak-") as name:
+        done = trial(Path(name))
+    return Outcome(1, tuple(done.wrong), dict(done.figures))
+
+
 RUNS: Mapping[str, Callable[[int], Iterator[Unit]]] = {
     "crash-pairs": crash_pairs,
     "crash-kill9": crash_kill9,
@@ -227,4 +281,7 @@ RUNS: Mapping[str, Callable[[int], Iterator[Unit]]] = {
     "healthy-hours": healthy_hours,
     "tamper": tamper,
     "latency": latency,
+    **{f"kafka-{name}": kafka_fault(name) for name in KAFKA_FAULTS},
+    "kafka-zombie": kafka_zombie,
+    "kafka-decide-killed": kafka_decide_killed,
 }

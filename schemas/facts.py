@@ -459,7 +459,7 @@ def decode(data: bytes, steps: Mapping[str, Callable[[Raw], Raw]] = UPCASTS) -> 
     """
     try:
         fact: AnyFact = _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         older = _older(data, steps)
         if older is None:
             raise CodecError(f"not a fact: {error}") from error
@@ -474,6 +474,6 @@ def _older(data: bytes, steps: Mapping[str, Callable[[Raw], Raw]]) -> AnyFact | 
         if not isinstance(raw, dict) or raw.get("type") not in steps:
             return None
         fact: AnyFact = msgspec.convert(upcast(raw, steps), AnyFact)
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError):
         return None
     return fact

@@ -61,6 +61,7 @@ class Observation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """SHA-256 of a blob with the memory of detection after this input, now and then; empty: none."""
 
 
+_COUNT = range(2**63)
 _DECODER = msgspec.json.Decoder(Observation)
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
@@ -74,12 +75,16 @@ def decode_observation(data: bytes) -> Observation:
     """Read what `encode_observation` wrote.
 
     Raises:
-        CodecError: not JSON, or a field is missing, unknown or of the wrong type.
+        CodecError: not JSON, or a field is missing, unknown, of the wrong type or out of range.
     """
     try:
-        return _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        observation = _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError(f"not an observation: {error}") from error
+    numbers = (observation.position, observation.after, observation.at, observation.begun_at)
+    if not all(number in _COUNT for number in numbers):
+        raise CodecError(f"not an observation: position, after, at, begun_at {numbers}: out of range")
+    return observation
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,14 @@ class Filling:
         """Whether there is anything to commit: not when all were fenced."""
         return bool(self.cells_written)
 
+    def fill(self, group: Sequence[Work], now_us: int) -> None:
+        """Do every piece of work in turn; one that is fenced writes nothing and does not disturb the others."""
+        for work in group:
+            try:
+                self.answers.append(self._append(work, now_us) if isinstance(work, Append) else self._take(work))
+            except Fenced as fenced:
+                self.answers.append(fenced)
+
     def _append(self, work: Append, now_us: int) -> Appended:
         cell = work.cell
         stored, positions = self.cells.get(cell, UNTAKEN), self.positions.get(cell, {})
@@ -60,14 +68,6 @@ class Filling:
         self.cells[work.cell] = CellRow(stored.version, stored.epoch + 1)
         self.cells_written.add(work.cell)
         return Taken(stored.epoch + 1, stored.version, dict(sorted(self.positions.get(work.cell, {}).items())))
-
-    def fill(self, group: Sequence[Work], now_us: int) -> None:
-        """Do every piece of work in turn; one that is fenced writes nothing and does not disturb the others."""
-        for work in group:
-            try:
-                self.answers.append(self._append(work, now_us) if isinstance(work, Append) else self._take(work))
-            except Fenced as fenced:
-                self.answers.append(fenced)
 
 
 def begun(end: End, cells: Iterable[tuple[str, int, int]], positions: Iterable[tuple[str, str, int]]) -> Filling:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from connectors.eventlog.postgres_connect import Session, name_of
+from connectors.eventlog.postgres_connect import name_of
+from connectors.eventlog.postgres_session import Session
 from connectors.eventlog.postgres_tables import make_ready
 from schemas.errors import LogCorrupt
 from schemas.settings import PostgresSettings

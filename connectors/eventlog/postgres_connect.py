@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import pwd
-import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any, TypeVar
 
 import psycopg
@@ -18,13 +17,11 @@ from psycopg.abc import PQGen
 from psycopg.types.numeric import Int8BinaryDumper
 
 from connectors.passwords import read_password
-from schemas.errors import ConnectionFault, LogError
+from schemas.errors import ConnectionFault
 from schemas.settings import PostgresSettings
 
 SCHEMA = "jidoka"
 """Where our tables are, whatever else the database holds."""
-RETRY_S, RETRY_S_MAX = 0.05, 1.0
-"""Pause after the first lost connection; doubled with each one up to the second."""
 VERSION_MIN = 13
 """Of the server."""
 
@@ -33,6 +30,7 @@ _Result = TypeVar("_Result")
 
 _REMEDIES = (
     ("certificate verify failed", "postgres.ca: the server's certificate is not signed by it: name the right file"),
+    ("signature failure", "postgres.ca: the server's certificate is not signed by it: name the right file"),
     ("does not match host name", "postgres.host: write the name that is in the server's certificate"),
     ("does not support SSL", 'postgres.tls: turn ssl on in the server, or for a bench set tls = "disable"'),
     ("no encryption", 'postgres.tls: this server wants TLS: set tls = "verify-full" and name postgres.ca'),
@@ -75,9 +73,9 @@ def connect_options(settings: PostgresSettings, *, writes: bool) -> dict[str, st
     """
     bound_s = max(1, round(settings.timeout_s))
     options: dict[str, str | int] = {
-        "host": settings.host, "port": settings.port, "dbname": settings.database, "application_name": "jidoka",
-        "client_encoding": "utf8", "sslmode": settings.tls, "gssencmode": "disable",
-        "passfile": os.devnull,
+        "host": settings.host, "hostaddr": "", "port": settings.port, "dbname": settings.database,
+        "application_name": "jidoka", "client_encoding": "utf8", "passfile": os.devnull,
+        "sslmode": settings.tls, "gssencmode": "disable",
         "connect_timeout": max(2, bound_s), "target_session_attrs": "read-write" if writes else "any",
         "keepalives_idle": bound_s, "keepalives_interval": 1, "keepalives_count": bound_s,
         "tcp_user_timeout": int(settings.timeout_s * 1000), "options": _session_options(settings),
@@ -95,13 +93,16 @@ def connect_options(settings: PostgresSettings, *, writes: bool) -> dict[str, st
 
 
 def _session_options(settings: PostgresSettings) -> str:
-    bound_ms = int(settings.timeout_s * 1000)
+    bound_ms, bound_s = int(settings.timeout_s * 1000), max(1, round(settings.timeout_s))
     bounds = {
         "search_path": f"{SCHEMA},pg_catalog",
         "statement_timeout": bound_ms,
-        # Who stops in the middle of a transaction holds the lock of the log's end: the server ends it for the others.
+        # Who stops or vanishes in the middle of a transaction holds the lock of the log's end: the server ends it.
         "idle_in_transaction_session_timeout": bound_ms,
         "tcp_user_timeout": bound_ms,
+        "tcp_keepalives_idle": bound_s,
+        "tcp_keepalives_interval": 1,
+        "tcp_keepalives_count": bound_s,
         "default_transaction_isolation": r"read\ committed",
     }
     return " ".join(f"-c {name}={value}" for name, value in bounds.items())
@@ -158,120 +159,3 @@ def fault(error: psycopg.Error, settings: PostgresSettings) -> ConnectionFault:
     remedy = next((remedy for part, remedy in _REMEDIES if part in said), "")
     remedy = remedy or "postgres.host, postgres.port: see that the server runs and can be reached from here"
     return ConnectionFault(f"{name_of(settings)}: {said}. {remedy}")
-
-
-class Retry:
-    """Pauses between attempts, until a bound of time is over."""
-
-    def __init__(self, bound_s: float) -> None:
-        """Begin to count at the first failure.
-
-        Args:
-            bound_s: How long after the first failure the last attempt may begin.
-        """
-        self._bound_s, self._until_s, self._pause_s = bound_s, None, RETRY_S  # type: float, float | None, float
-
-    def again(self) -> bool:
-        """Wait, then tell whether to try again."""
-        if self._until_s is None:
-            self._until_s = time.monotonic() + self._bound_s
-        rest_s = self._until_s - time.monotonic()
-        if rest_s <= 0:
-            return False
-        time.sleep(min(self._pause_s, rest_s))
-        self._pause_s = min(2 * self._pause_s, RETRY_S_MAX)
-        return True
-
-
-_MAY_PASS = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.AdminShutdown,
-             psycopg.errors.CrashShutdown, psycopg.errors.CannotConnectNow, psycopg.errors.TooManyConnections,
-             psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)  # fmt: skip
-
-
-def may_pass(error: Exception, db: Database | None) -> bool:
-    """Tell whether the same may succeed a little later: the connection was lost, or somebody is in the way."""
-    return isinstance(error, (ConnectionFault, *_MAY_PASS)) or db is None or db.closed or db.broken
-
-
-class Session:
-    """A connection that is made again when it is lost, for work that may be done twice. Any thread, one at a time."""
-
-    def __init__(
-        self, settings: PostgresSettings, *, writes: bool, first: Callable[[Database], None] = lambda db: None
-    ) -> None:
-        """Connect.
-
-        Args:
-            settings: With absolute paths.
-            writes: Whether a server that takes no writes must be refused.
-            first: Done once, before anything else.
-
-        Raises:
-            ConnectionFault: no connection; names the setting and the remedy.
-        """
-        self.settings, self._writes = settings, writes
-        self._lock = threading.Lock()
-        self._closed = False
-        self._db: Database | None = connect(settings, writes=writes)
-        try:
-            first(self._db)
-        except BaseException:
-            self._db.close()
-            raise
-
-    def do(self, work: Callable[[Database], _Result]) -> _Result:
-        """Return what `work` returns; it is begun again on a new connection when one is lost.
-
-        Raises:
-            LogError: the server refused, or was away for longer than `timeout_s`.
-        """
-        with self._lock:
-            retry = Retry(self.settings.timeout_s)
-            while True:
-                if self._closed:
-                    raise LogError(f"{name_of(self.settings)}: the log is closed")
-                try:
-                    if self._db is None or self._db.closed:
-                        self._db = connect(self.settings, writes=self._writes)
-                    return work(self._db)
-                except (psycopg.Error, ConnectionFault) as error:
-                    if not may_pass(error, self._db):
-                        raise refused(error, self.settings) from error
-                    self._give_up()
-                    if not retry.again():
-                        raise away(error, self.settings) from error
-
-    def close(self) -> None:
-        """Let go of the connection. Again is free."""
-        with self._lock:
-            self._closed = True
-            self._give_up()
-
-    def _give_up(self) -> None:
-        if self._db is not None:
-            self._db.close()
-        self._db = None
-
-
-def away(error: Exception, settings: PostgresSettings) -> LogError:
-    """Say that the server did not come back in time."""
-    said = " ".join(str(error).split())
-    return LogError(f"{name_of(settings)}: no answer within timeout_s = {settings.timeout_s:g}: {said}")
-
-
-def refused(error: Exception, settings: PostgresSettings) -> LogError:
-    """Say what the server refused."""
-    said = " ".join(str(error).split())
-    return LogError(f"{name_of(settings)}: {said}: {_remedy_of(error)}")
-
-
-def _remedy_of(error: Exception) -> str:
-    match error:
-        case psycopg.errors.InsufficientPrivilege():
-            return "give postgres.user the role jidoka_writer or jidoka_reader, see deploy/postgres/roles.sql"
-        case psycopg.errors.DiskFull():
-            return "free the server's disk, then start again"
-        case psycopg.errors.ReadOnlySqlTransaction():
-            return "postgres.host: this server takes no writes: name the primary"
-        case _:
-            return "see the server's log"

@@ -18,7 +18,8 @@ from connectors.eventlog.chain import head_text, sign, signature_holds
 from connectors.eventlog.headfile import HEAD_FILE, HeadFile, HeadsFound, read_heads
 from connectors.eventlog.keys import KEY_FILE, PUBLIC_KEY_FILE, load_key, make_keys
 from connectors.eventlog.opening import OPEN_CHECK_N
-from connectors.eventlog.postgres_connect import Database, connect, name_of, refused
+from connectors.eventlog.postgres_connect import Database, connect, name_of
+from connectors.eventlog.postgres_session import refused
 from connectors.eventlog.postgres_tables import (
     LogRow,
     chain_at,
@@ -166,8 +167,8 @@ def _check_tail(db: Database, log: LogRow, heads: list[SignedHead], beside: Sign
     start = max(0, log.position - OPEN_CHECK_N)
     start = min(start, beside.position) if beside else start
     walk = Walk(start, chain_at(db, log.log_id, start), versions=None)
-    signed = {head.position: head.chain for head in heads} | {log.position: log.chain}
-    for position, chain in sorted(signed.items()):
+    signed = [(head.position, head.chain) for head in heads] + [(log.position, log.chain)]
+    for position, chain in sorted(signed):
         if position < start:
             continue
         while walk.position < position:

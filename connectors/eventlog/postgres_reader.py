@@ -10,7 +10,8 @@ from typing import TypeVar
 from connectors.eventlog.chain import signature_holds
 from connectors.eventlog.filling import indexed
 from connectors.eventlog.following import CHUNK_ROWS, Growth, in_chunks
-from connectors.eventlog.postgres_connect import Database, Session
+from connectors.eventlog.postgres_connect import Database
+from connectors.eventlog.postgres_session import Session
 from connectors.eventlog.postgres_tables import end_head, read_log
 from connectors.eventlog.tables import COLUMNS, recorded
 from schemas.errors import LogCorrupt, LogError

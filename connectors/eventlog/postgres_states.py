@@ -7,7 +7,8 @@ from hashlib import sha256
 from typing import Any
 
 from connectors.eventlog.filling import check_names
-from connectors.eventlog.postgres_connect import Database, Session
+from connectors.eventlog.postgres_connect import Database
+from connectors.eventlog.postgres_session import Session
 from connectors.eventlog.postgres_tables import make_ready
 from connectors.eventlog.states import check_expected, check_order, checked
 from schemas.errors import Fenced

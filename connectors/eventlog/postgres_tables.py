@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import psycopg
 
 from connectors.eventlog.chain import genesis, parse_head
-from connectors.eventlog.postgres_connect import SCHEMA, Database, refused
+from connectors.eventlog.postgres_connect import SCHEMA, Database
+from connectors.eventlog.postgres_session import refused
 from connectors.eventlog.tables import COLUMNS
 from connectors.eventlog.walk import RawRow
 from schemas.errors import CodecError, LogCorrupt, LogError

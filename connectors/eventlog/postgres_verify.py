@@ -134,12 +134,15 @@ class _Check:
     def run(self, db: Database) -> None:
         log = read_log(db)
         writers = read_writers(db)
+        for head in self._elsewhere:
+            if head.log_id != log.log_id:
+                detail = f"the head that was kept is of log {head.log_id!r}, {self.name} holds {log.log_id!r}"
+                raise Wrong(0, "head_of_another_log", detail)
         keys = self._keys(writers)
         heads = [*self._elsewhere, *self._signed(writers, keys)]
         for head in heads:
             if head.log_id != log.log_id:
-                detail = f"a head is of log {head.log_id!r}, the records of {log.log_id!r}"
-                raise Wrong(0, "head_of_another_log", detail)
+                raise Wrong(0, "head_of_another_log", f"a node's head is of log {head.log_id!r}")
             if head.public_key not in keys or not signature_holds(head, head.public_key):
                 raise Wrong(head.position, "head_signature", "the signature of a head that was kept does not hold")
         self.head = max(heads, key=lambda head: head.position, default=None)

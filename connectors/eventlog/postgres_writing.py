@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from connectors.eventlog.chain import genesis, head_text, sign
 from connectors.eventlog.filling import Filling, begun
 from connectors.eventlog.headfile import HeadFile
-from connectors.eventlog.postgres_connect import Database, Retry, away, connect, may_pass, name_of, refused
+from connectors.eventlog.postgres_connect import Database, connect, name_of
+from connectors.eventlog.postgres_session import Retry, away, may_pass, refused
 from connectors.eventlog.work import Clock, End, Work
 from connectors.eventlog.writing import HEAD_SYNC_S, PAUSE_S
 from schemas.errors import ConnectionFault, LogError, LogHalted
@@ -38,6 +39,8 @@ _WRITE_CELLS = """INSERT INTO cells SELECT * FROM unnest(%b::text[], %b::bigint[
 _WRITE_POSITIONS = """INSERT INTO positions SELECT * FROM unnest(%b::text[], %b::text[], %b::bigint[])
     ON CONFLICT (cell, source) DO UPDATE SET position = excluded.position"""
 _WRITE_LOG = "UPDATE log SET position = %b, chain = %b, recorded_at = %b"
+_END = "COMMIT"
+"""Also where nothing was written: after a ROLLBACK psycopg forgets its prepared statements, in a pipeline too late."""
 WRITE_HEAD = """INSERT INTO heads VALUES (%b, %b, %b)
     ON CONFLICT (public_key) DO UPDATE SET text = excluded.text, mark = excluded.mark"""
 
@@ -50,6 +53,13 @@ class _Try:
     head: SignedHead
     """This node's head after it."""
     mark: bytes
+
+
+class _RolledBack(Exception):
+    """The server itself said that the transaction failed."""
+
+    def __init__(self, error: psycopg.Error) -> None:
+        self.error = error
 
 
 class PostgresWriter:
@@ -137,31 +147,32 @@ class PostgresWriter:
             LogError: nothing was written.
             LogHalted: the server refused, or nobody knows whether it was committed.
         """
-        retry, open_end = Retry(self._settings.timeout_s), None
+        retry = Retry(self._settings.timeout_s)
+        unknown: _Try | None = None
+        error: psycopg.Error | ConnectionFault
         while True:
             try:
                 db = self._connected()
-                if open_end is not None and self._was_done(db, open_end):
-                    return open_end
-                open_end = None
+                if unknown is not None and self._was_done(db, unknown):
+                    return unknown
+                unknown = None
                 attempt = self._filled(db, group)
                 if attempt.filling.writes:
-                    open_end = attempt
+                    unknown = attempt
                     self._write(db, attempt)
                 else:
-                    db.execute("ROLLBACK")
+                    db.execute(_END)
                 return attempt
-            except (psycopg.Error, ConnectionFault) as error:
-                if _rolled_back(self._db):
-                    open_end = None
-                if not may_pass(error, self._db):
-                    raise self._halt(f"{refused(error, self._settings)}: nothing was written") from error
-                self._give_up()
-                if retry.again():
-                    continue
-                if open_end is None:
-                    raise away(error, self._settings) from error
-                raise self._halt(f"{away(error, self._settings)}: nobody knows whether it was committed") from error
+            except _RolledBack as failed:
+                error, unknown = failed.error, None
+            except (psycopg.Error, ConnectionFault) as lost:
+                error = lost
+            if not may_pass(error, self._db):
+                raise self._halt(_why(refused(error, self._settings), unknown)) from error
+            self._give_up()
+            if not retry.again():
+                failure = away(error, self._settings)
+                raise failure if unknown is None else self._halt(_why(failure, unknown)) from error
 
     def _filled(self, db: Database, group: Sequence[Work]) -> _Try:
         """Lock the log's end, read what the group needs, and work out what to write."""
@@ -185,10 +196,23 @@ class PostgresWriter:
         """Write and commit in one round trip.
 
         Raises:
+            psycopg.Error: the connection was lost, and nobody knows yet.
+            _RolledBack: the server says that it failed, and so it was not committed.
             LogHalted: it is committed here, but the server says that it is not where it should be too.
         """
-        filling, end = attempt.filling, attempt.filling.end
         self._warnings.clear()
+        try:
+            self._send(db, attempt)
+        except psycopg.Error as error:
+            if not db.closed and db.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+                raise _RolledBack(error) from error
+            raise
+        if self._warnings:
+            # E.g. the copy on a standby was waited for in vain: that is less than what was promised.
+            raise self._halt(f"{name_of(self._settings)}: committed, but the server warns: {'; '.join(self._warnings)}")
+
+    def _send(self, db: Database, attempt: _Try) -> None:
+        filling, end = attempt.filling, attempt.filling.end
         with db.pipeline():
             if filling.rows:
                 db.execute(_EVENTS, [list(column) for column in zip(*filling.rows, strict=True)])
@@ -201,10 +225,7 @@ class PostgresWriter:
             if moves:
                 db.execute(_WRITE_POSITIONS, [list(column) for column in zip(*moves, strict=True)])
             db.execute(WRITE_HEAD, (attempt.head.public_key, head_text(attempt.head), attempt.mark))
-            db.execute("COMMIT")
-        if self._warnings:
-            # E.g. the copy on a standby was waited for in vain: that is less than what was promised.
-            raise self._halt(f"{name_of(self._settings)}: committed, but the server warns: {'; '.join(self._warnings)}")
+            db.execute(_END)
 
     def _was_done(self, db: Database, attempt: _Try) -> bool:
         """Tell whether a transaction was committed whose connection was lost."""
@@ -212,7 +233,7 @@ class PostgresWriter:
             db.execute("BEGIN")
             db.execute(LOCK)  # Had only once the lost transaction has ended.
             marks = db.execute("SELECT mark FROM heads WHERE public_key = %b", (attempt.head.public_key,), binary=True)
-            db.execute("ROLLBACK")
+            db.execute(_END)
             return marks.fetchall() == [(attempt.mark,)]
 
     def _connected(self) -> Database:
@@ -241,6 +262,5 @@ class PostgresWriter:
         return LogHalted(self.halted)
 
 
-def _rolled_back(db: Database | None) -> bool:
-    """Tell whether the server itself said that the transaction failed, and so that it was not committed."""
-    return db is not None and not db.closed and db.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
+def _why(failure: LogError, unknown: _Try | None) -> str:
+    return f"{failure}: {'nothing was written' if unknown is None else 'nobody knows whether it was committed'}"

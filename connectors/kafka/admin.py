@@ -68,9 +68,9 @@ def require_topics(settings: KafkaSettings, names: Sequence[str]) -> None:
     with _admin(settings, "use topics") as admin:
         for each in admin.describe_topics(list(names)):
             if each["error_code"] == UNKNOWN_TOPIC:
-                raise ConnectionFault(
-                    f"{', '.join(settings.bootstrap)}: there is no topic {each['name']}. Run: jidoka topics apply."
-                )
+                ours = any(each["name"] == topic.name for topic in TOPICS)
+                remedy = "Run: jidoka topics apply." if ours else "Correct the name."
+                raise ConnectionFault(f"{', '.join(settings.bootstrap)}: there is no topic {each['name']}. {remedy}")
             if each["error_code"]:
                 raise for_code(each["error_code"])(each["name"])
 

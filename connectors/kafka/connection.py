@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.metadata import MetadataRequest
 from kafka.errors import KafkaError
 
@@ -26,6 +26,7 @@ PROBE_WITHIN_S = 5.0
 """Wall time for one broker's answer to a probe."""
 BOOTSTRAP_WITHIN_S = 10.0
 """Wall time in which a client must find its brokers once the probe went well."""
+CLOSE_WITHIN_S = 1.0
 MECHANISM = "SCRAM-SHA-512"
 C = TypeVar("C")
 
@@ -144,13 +145,18 @@ def translate(error: Exception, settings: KafkaSettings, *, doing: str = "") -> 
 async def _ask(address: str, secured: dict[str, Any]) -> None:
     """Connect, log in, and ask for the brokers: a listener with users takes only then notice of who has none."""
     host, _, port = address.rpartition(":")
-    connection = await create_conn(host, int(port), request_timeout_ms=int(PROBE_WITHIN_S * 1000), **secured)
+    connection = AIOKafkaConnection(host, int(port), request_timeout_ms=int(PROBE_WITHIN_S * 1000), **secured)
+    connected = True
     try:
+        await connection.connect()
         await connection.send(MetadataRequest([]))
+    except OSError:
+        connected = False
+        raise
     finally:
-        connection.close()
-        # The transport closes its socket in the next turns of the loop.
-        await asyncio.sleep(0.01)
+        # A goodbye over TLS takes a few turns of the loop, which ends with the probe.
+        closed = connection.close()
+        await (asyncio.wait([closed], timeout=CLOSE_WITHIN_S) if connected and closed else asyncio.sleep(0.01))
 
 
 def _security(settings: KafkaSettings) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 JARS = Path(__file__).parents[2] / "var" / "kafka" / "jars"
 """Filled by `deploy/counterparts.py` from `deploy/kafka/pom.xml`."""
+ARCHIVE = JARS / "classes.jsa"
+"""The broker's classes as Java keeps them in memory: a start with it takes half of the processor time."""
 REMEDY = "Run `make counterparts` in the source tree"
 
 

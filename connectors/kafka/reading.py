@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
-from schemas.errors import ConnectionFault
+from schemas.errors import CodecError, ConnectionFault
+from schemas.observations import Observation, decode_observation
 
 PIECE = 256
 """Messages of the first piece that is read backwards."""
@@ -31,6 +33,15 @@ def read_range(
     Raises:
         ConnectionFault: the broker does not give what it has.
     """
+    try:
+        yield from _read_range(connection, topic, partition, start, until)
+    except KafkaError as error:
+        raise ConnectionFault(f"{topic}/{partition} cannot be read: {error}") from error
+
+
+def _read_range(
+    connection: Mapping[str, Any], topic: str, partition: int, start: int, until: int | None
+) -> Iterator[Any]:
     consumer = KafkaConsumer(**connection, enable_auto_commit=False, auto_offset_reset="earliest", group_id=None)
     try:
         where = TopicPartition(topic, partition)
@@ -70,10 +81,25 @@ def read_backwards(connection: Mapping[str, Any], topic: str, partition: int) ->
         until, piece = start, piece * 2
 
 
+def observations_of(records: Iterable[Any], cell: str) -> Iterator[tuple[int, Observation]]:
+    """Yield the offsets and observations of one cell; what cannot be read is passed over: it was told when it came."""
+    for record in records:
+        if record.key != cell.encode():
+            continue
+        try:
+            observation = decode_observation(record.value or b"")
+        except CodecError:
+            continue
+        if observation.cell == cell:
+            yield record.offset, observation
+
+
 def _end(connection: Mapping[str, Any], topic: str, partition: int) -> int:
     consumer = KafkaConsumer(**connection, enable_auto_commit=False, group_id=None)
     try:
         where = TopicPartition(topic, partition)
         return int(consumer.end_offsets([where])[where])
+    except KafkaError as error:
+        raise ConnectionFault(f"{topic}/{partition} cannot be read: {error}") from error
     finally:
         consumer.close(autocommit=False)

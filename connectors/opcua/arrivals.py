@@ -11,9 +11,9 @@ from typing import assert_never
 from asyncua import ua
 
 from connectors.opcua.liveness import Liveness
-from connectors.opcua.mapping import Sample, is_good, overflowed, sample_of
+from connectors.opcua.mapping import is_good, overflowed, sample_of
 from connectors.opcua.monitoring import Monitoring
-from connectors.opcua.ordering import InputOrder
+from connectors.ordering import InputOrder, Sample
 from schemas.plant import Cell
 from schemas.samples import Input
 from schemas.settings import OpcUaSettings

@@ -6,7 +6,8 @@ must change, and each tag is watched for what can be expected of it.
 
 from __future__ import annotations
 
-from connectors.opcua.mapping import Sample, is_good
+from connectors.opcua.mapping import is_good
+from connectors.ordering import Sample
 from schemas.plant import Cell, Group, Tag
 
 

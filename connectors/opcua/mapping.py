@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from asyncua import ua
 
+from connectors.ordering import Sample
+
 STATUS_BAD_TYPE_MISMATCH = 0x80740000
 """Given to a Good value that is no number (text, array, structure, nothing): Good must mean a usable type."""
 OVERFLOW_MASK, OVERFLOW_BITS = 0xC80, 0x480
@@ -39,20 +41,6 @@ class ByPath:
 
 
 NodeAddress = ById | ByPath
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One value as the log keeps it."""
-
-    source_at: int
-    """Microseconds since 1970 UTC: the source's time, else the server's, else when we got it."""
-    server_at: int
-    """The server's time, else when we got it."""
-    value: float
-    """NaN: no number; `status` says why."""
-    status: int
-    """Raw StatusCode, info bits included."""
 
 
 def parse_node(text: str, namespace: str) -> NodeAddress:

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from connectors.eventlog.checking import Verification
 from connectors.eventlog.subjects import subjects
 from pipelines import exporting
-from pipelines.commands.options import HERE, Config, Data, folders, log_place
+from pipelines.commands.options import HERE, Config, Data, log_place
 from pipelines.log_place import LogPlace
 from pipelines.log_view import clock_text, line
 from schemas.records import Recorded
@@ -116,5 +116,5 @@ def export(
     data: Data = None,
 ) -> None:
     """Export facts as JSON lines and samples as Parquet."""
-    counts = asyncio.run(exporting.export(folders(config, data), out))
+    counts = asyncio.run(exporting.export(log_place(config, data), out))
     print(f"{counts.facts} facts in {out / 'facts.jsonl'}, {counts.samples} samples in {out / 'samples.parquet'}")

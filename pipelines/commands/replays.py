@@ -11,16 +11,14 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from connectors.eventlog.blobs import FileBlobs
-from pipelines.commands.options import HERE, Config, Data, folders
+from pipelines.commands.options import HERE, Config, Data, log_place
 from pipelines.config import load
 from pipelines.hosting import Folders
 from pipelines.replay import Replayed, refuse_sockets
 from pipelines.replaying import replay_folder, sections, state_at
 from pipelines.screen import status_table
 from pipelines.status import view
-from pipelines.whole_log import read_whole
-from schemas.records import Recorded
+from pipelines.whole_log import WholeLog, read_whole
 
 app = typer.Typer(help="Fold or re-run what is recorded. Replay cannot act.", no_args_is_help=True)
 
@@ -33,13 +31,11 @@ def state(
     pos: Annotated[int | None, typer.Option("--pos", help="Log position.")] = None,
 ) -> None:
     """Show what was known at a time or at a position of the log."""
-    where = folders(config, data)
-    records = read_whole(where.log)
-    blobs, at_us = FileBlobs(where.blobs), _microseconds(at)
+    log, at_us = read_whole(log_place(config, data)), _microseconds(at)
     views = []
-    for cell in _cells(records):
-        mine = [r for r in records if r.cell == cell]
-        rules = sections(mine, blobs, cell)[-1].rules
+    for cell in log.cells:
+        mine = log.of(cell)
+        rules = sections(mine, log.blobs, cell)[-1].rules
         views.append(view(state_at(mine, cell, position=pos, at_us=at_us), rules).as_dict())
     Console().print(status_table(views))
 
@@ -53,17 +49,18 @@ def run(
     ] = None,
 ) -> None:
     """Re-derive every fact from the kept input and compare byte for byte; exit 1 at the first difference."""
-    where = folders(config, data)
-    records = read_whole(where.log)
+    place = log_place(config, data)
+    log = read_whole(place)
     refuse_sockets()
     diverged = False
-    for cell in _cells(records):
-        diverged |= not _replay_one(where, [r for r in records if r.cell == cell], cell, what_if)
+    for cell in log.cells:
+        diverged |= not _replay_one(place.folders, log, cell, what_if)
     if diverged:
         raise typer.Exit(1)
 
 
-def _replay_one(where: Folders, records: list[Recorded], cell: str, what_if: Path | None) -> bool:
+def _replay_one(where: Folders, log: WholeLog, cell: str, what_if: Path | None) -> bool:
+    records = log.of(cell)
     rules = None
     if what_if is not None:
         other = load(what_if)
@@ -71,7 +68,9 @@ def _replay_one(where: Folders, records: list[Recorded], cell: str, what_if: Pat
     began = time.perf_counter()
     with Progress(transient=True) as progress:
         task = progress.add_task(cell, total=len(records))
-        result = replay_folder(where, records, cell, rules=rules, progress=lambda _: progress.advance(task))
+        result = replay_folder(
+            where, records, cell, blobs=log.blobs, rules=rules, progress=lambda _: progress.advance(task)
+        )
     print(_said(cell, result, time.perf_counter() - began))
     return result.divergence is None
 
@@ -93,10 +92,6 @@ def _said(cell: str, result: Replayed, took_s: float) -> str:
         f"{text}\nFIRST DIFFERENCE at position {where.position}"
         f"\n  recorded: {where.recorded or 'nothing'}\n  replayed: {where.replayed or 'nothing'}"
     )
-
-
-def _cells(records: list[Recorded]) -> list[str]:
-    return list(dict.fromkeys(record.cell for record in records))
 
 
 def _microseconds(text: str) -> int | None:

@@ -16,24 +16,26 @@ from schemas.settings import KafkaSettings
 app = typer.Typer(help="Kafka's topics: made beforehand, compared, and who may use them.", no_args_is_help=True)
 
 Kafka = Annotated[
-    str, typer.Option("--kafka", help="HOST:PORT of a broker in clear; instead of [kafka] in jidoka.toml.")
+    str, typer.Option("--kafka", help="Broker to begin with, HOST:PORT; goes over kafka.bootstrap in jidoka.toml.")
 ]
 
 
 def kafka_settings(config: Path, kafka: str) -> KafkaSettings:
-    """Return the settings of a broker named directly, or of a configuration.
+    """Return the settings of a configuration's broker, with the address of the command line in place of its own.
 
     Raises:
-        ConfigError: the configuration has none.
+        ConfigError: the configuration has none, and none is named.
     """
-    if kafka:
-        if not kafka.rpartition(":")[2].isdigit():
-            raise typer.BadParameter(f"{kafka!r}: write HOST:PORT")
-        return KafkaSettings(bootstrap=tuple(kafka.split(",")))
-    settings = load(config).settings.kafka
-    if settings is None:
-        raise ConfigError("jidoka.toml", "kafka", "it is missing", "Add [kafka] with bootstrap, or give --kafka")
-    return settings
+    if not kafka:
+        settings = load(config).settings.kafka
+        if settings is None:
+            raise ConfigError("jidoka.toml", "kafka", "it is missing", "Add [kafka] with bootstrap, or give --kafka")
+        return settings
+    if not kafka.rpartition(":")[2].isdigit():
+        raise typer.BadParameter(f"{kafka!r}: write HOST:PORT")
+    named = tuple(kafka.split(","))
+    configured = load(config).settings.kafka if (config / "jidoka.toml").exists() else None
+    return KafkaSettings(bootstrap=named) if configured is None else configured.model_copy(update={"bootstrap": named})
 
 
 @app.command()

@@ -7,11 +7,14 @@ believe for a while that they have the same cell: the store fences the one that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import queue
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
@@ -19,11 +22,12 @@ from kafka.structs import OffsetAndMetadata
 
 from agent.ports import Blobs, Clock, EventStore
 from connectors.kafka.connection import client_arguments
-from connectors.kafka.reading import read_range
+from connectors.kafka.reading import observations_of, read_range
 from pipelines.config import Configuration
 from pipelines.decide import CellService, Storage
 from pipelines.hosting import HostedCell, Parts
 from pipelines.stages.observed import ObservedIntake
+from pipelines.stages.partition import UNKNOWN_MAX
 from pipelines.stages.upstream import Upstream
 from schemas.errors import CodecError
 from schemas.facts import AnyFact, OperatorRequested, decode
@@ -40,6 +44,11 @@ POLL_MS = 200
 POLL_MAX = 500
 """Messages in one answer of the consumer."""
 BACK_S = 0.5
+UNKNOWN_BYTES_MAX = 200
+"""Of a key: so much tells cells apart."""
+REVOKE_S = 3.0
+"""Wall time for cells to stop before their partition goes to another process; below the shortest session."""
+R = TypeVar("R")
 
 
 class Decider:
@@ -62,6 +71,12 @@ class Decider:
         self._store, self._blobs, self._clock = store, blobs, clock
         self._upstream = Upstream(self.connection, settings.partitions, clock)
         self._hosted: dict[int, list[HostedCell]] = {}
+        self._paths = frozenset(cell.path for cell in configuration.plant.cells)
+        self._unknown: set[bytes] = set()
+        self.passed_over = 0
+        """Observations of cells that are not configured."""
+        self.dead_letters = 0
+        """Messages that could not be used; each is on `dead-letters.v1`."""
 
     @property
     def failure(self) -> BaseException | None:
@@ -86,6 +101,9 @@ class Decider:
         hosted = self._hosted[partition] = [self._host(cell) for cell in cells]
         for each in hosted:
             await each.start(self._blobs)
+            if self._hosted.get(partition) is not hosted:  # Revoked while it started.
+                await each.stop()
+                continue
             self.services[each.service.cell] = each.service
             each.run()
         return min((each.service.places.get(OFFSET, 0) for each in hosted), default=0)
@@ -108,11 +126,7 @@ class Decider:
     def _read(self, cell: str, start: int, until: int) -> list[Delivered]:
         partition = partition_of(cell, self.settings.partitions)
         records = read_range(self.connection, ANOMALIES, partition, start, until)
-        return [
-            Delivered(record.offset, decode_observation(record.value))
-            for record in records
-            if record.key == cell.encode()
-        ]
+        return [Delivered(offset, observation) for offset, observation in observations_of(records, cell)]
 
     async def revoked(self, partitions: Sequence[int]) -> None:
         """Stop the cells of these partitions: another process may have them already."""
@@ -125,26 +139,85 @@ class Decider:
         """Hand on messages of `anomalies.v1`, in order."""
         for record in records:
             try:
-                observation = decode_observation(record.value)
+                observation = decode_observation(record.value or b"")
+                service = self._service_of(record, observation.cell)
             except CodecError as error:
-                LOG.error("%s/%d at %d: %s", record.topic, record.partition, record.offset, error)
+                if not self._passed_over(record):
+                    await self._bury(record, error)
                 continue
-            service = self.services.get(observation.cell)
             if service is not None:
-                await service.put(Delivered(record.offset, observation))
+                await self._until_done(service, service.put(Delivered(record.offset, observation)))
 
-    async def requested(self, records: Sequence[Any]) -> None:
-        """Take messages of `operator-requests.v1`; return when they are durable facts."""
+    async def requested(self, records: Sequence[Any]) -> int:
+        """Take messages of `operator-requests.v1`; return behind which offset the last is that is a durable fact."""
         for record in records:
             try:
-                fact = decode(record.value)
-                service = self.services[(record.key or b"").decode()]
+                fact = decode(record.value or b"")
                 if not isinstance(fact, OperatorRequested):
                     raise CodecError(f"a fact of another type: {type(fact).__name__}")
-            except (CodecError, KeyError, UnicodeDecodeError) as error:
-                LOG.error("%s/%d at %d refused: %s", record.topic, record.partition, record.offset, error)
+                service = self._service_of(record, (record.key or b"").decode(errors="replace"))
+            except CodecError as error:
+                await self._bury(record, error)
                 continue
-            await _durable(service, fact)
+            if service is None or not await self._recorded(service, fact):
+                return int(record.offset)
+        return int(records[-1].offset) + 1
+
+    def _service_of(self, record: Any, cell: str) -> CellService | None:
+        """Return the service of a message's cell; None: it has just been taken from us.
+
+        Raises:
+            CodecError: no such cell is configured, or the message lies where its cell's do not.
+        """
+        if cell not in self._paths:
+            raise CodecError(f"cell {cell[:100]!r} is not in plant.toml")
+        wanted = partition_of(cell, self.settings.partitions)
+        if record.key != cell.encode() or record.partition != wanted:
+            raise CodecError(f"key {(record.key or b'')[:100]!r} in partition {record.partition} is not that of {cell}")
+        return self.services.get(cell)
+
+    def _passed_over(self, record: Any) -> bool:
+        """Count what is of a cell that is not ours; the first of each is told, and not the whole past of a cell."""
+        key = (record.key or b"")[:UNKNOWN_BYTES_MAX]
+        if key.decode(errors="replace") in self._paths:
+            return False
+        self.passed_over += 1
+        if key in self._unknown or len(self._unknown) >= UNKNOWN_MAX:
+            return True
+        self._unknown.add(key)
+        return False
+
+    async def _bury(self, record: Any, error: CodecError) -> None:
+        LOG.error("%s/%d at %d refused: %s", record.topic, record.partition, record.offset, error)
+        self.dead_letters += 1
+        await self._upstream.bury(record, str(error))
+
+    async def _recorded(self, service: CellService, fact: OperatorRequested) -> bool:
+        """Hand a request on and wait until it is a durable fact; false: it did not come to that here."""
+        if fact.request_id in service.state.seen_requests:
+            return True  # It came before: an offset is committed behind the fact, and may not have been.
+        done = asyncio.Event()
+
+        def listen(appended: Sequence[AnyFact]) -> None:
+            if fact in appended:
+                done.set()
+
+        service.listeners.append(listen)
+        try:
+            await self._until_done(service, _put_and_wait(service, fact, done))
+        finally:
+            service.listeners.remove(listen)
+        return done.is_set()
+
+    async def _until_done(self, service: CellService, work: Coroutine[Any, Any, None]) -> None:
+        """Do it, unless the service stops before: then nobody would ever take it from the queue."""
+        task = asyncio.ensure_future(work)
+        while not task.done() and service.failed is None and self.services.get(service.cell) is service:
+            await asyncio.wait([task], timeout=BACK_S)
+        if not task.done():
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
     async def close(self) -> None:
         """Stop everything."""
@@ -152,20 +225,9 @@ class Decider:
         await asyncio.to_thread(self._upstream.close)
 
 
-async def _durable(service: CellService, fact: OperatorRequested) -> None:
-    done = asyncio.Event()
-
-    def listen(appended: Sequence[AnyFact]) -> None:
-        if fact in appended:
-            done.set()
-
-    service.listeners.append(listen)
-    try:
-        await service.put(fact)
-        while not done.is_set() and service.failed is None:
-            await asyncio.wait([asyncio.ensure_future(done.wait())], timeout=BACK_S)
-    finally:
-        service.listeners.remove(listen)
+async def _put_and_wait(service: CellService, fact: OperatorRequested, done: asyncio.Event) -> None:
+    await service.put(fact)
+    await done.wait()
 
 
 class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[misc]
@@ -175,22 +237,29 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
         super().__init__(name="decide-consumer", daemon=True)
         self.failure: BaseException | None = None
         """Why it ended by itself."""
+        self.polled_s = time.monotonic()
+        """Wall time of the last poll."""
         self._decider, self._loop = decider, loop
         self._stopping = threading.Event()
-        self._changes: list[tuple[str, set[int]]] = []
+        self._changes: queue.SimpleQueue[tuple[str, set[int]]] = queue.SimpleQueue()
 
     def stop(self) -> None:
         """End after the present round."""
         self._stopping.set()
 
-    # ConsumerRebalanceListener: called within poll; what follows is done behind it.
+    # ConsumerRebalanceListener: called by the consumer's own thread, which sends heartbeats and joins groups.
     def on_partitions_revoked(self, revoked: Any) -> None:
-        """Note it."""
-        self._changes.append(("revoked", {tp.partition for tp in revoked}))
+        """Stop the cells before another process may have them: it waits until all have said that they did."""
+        numbers = {tp.partition for tp in revoked}
+        try:
+            self._await(self._decider.revoked(sorted(numbers)), REVOKE_S)
+        except TimeoutError:
+            LOG.warning("cells of partitions %s do not stop; the store and the robots fence them", sorted(numbers))
+        self._changes.put(("revoked", numbers))
 
     def on_partitions_assigned(self, assigned: Any) -> None:
-        """Note it."""
-        self._changes.append(("assigned", {tp.partition for tp in assigned}))
+        """Note it: cells are started between two polls, and that may take a while."""
+        self._changes.put(("assigned", {tp.partition for tp in assigned}))
 
     def run(self) -> None:
         """Poll until told to stop."""
@@ -203,6 +272,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
             session_timeout_ms=int(settings.session_s * 1000),
             heartbeat_interval_ms=int(settings.session_s * 1000 / 4),
             max_poll_records=POLL_MAX,
+            reconnect_backoff_max_ms=1_000,
             # Both topics have the same number of partitions: by ranges a process gets the same ones of both.
             partition_assignment_strategy=(RangePartitionAssignor,),
         )
@@ -217,15 +287,8 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
 
     def _round(self, consumer: Any) -> None:
         polled = consumer.poll(timeout_ms=POLL_MS)
-        changes, self._changes = self._changes, []
-        for kind, partitions in changes:
-            if kind == "revoked":
-                self._await(self._decider.revoked(sorted(partitions)))
-                continue
-            for partition in sorted(partitions):
-                if not self._decider.has(partition):
-                    consumer.seek(TopicPartition(ANOMALIES, partition), self._await(self._decider.assigned(partition)))
-        began = {partition for kind, partitions in changes if kind == "assigned" for partition in partitions}
+        self.polled_s = time.monotonic()
+        began = self._follow_changes(consumer)
         for where, records in polled.items():
             if not self._decider.has(where.partition):
                 continue
@@ -233,8 +296,27 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
                 if where.partition not in began:  # Otherwise it comes again, from where the store says.
                     self._await(self._decider.observed(records))
             else:
-                self._await(self._decider.requested(records))
-                consumer.commit_async({where: OffsetAndMetadata(records[-1].offset + 1, "", -1)})
+                behind = self._await(self._decider.requested(records))
+                consumer.commit_async({where: OffsetAndMetadata(behind, "", -1)})
 
-    def _await(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def _follow_changes(self, consumer: Any) -> set[int]:
+        """Start and stop cells as the group's last deals say; return the partitions that begin with this."""
+        began: set[int] = set()
+        while True:
+            try:
+                kind, partitions = self._changes.get_nowait()
+            except queue.Empty:
+                return began
+            if kind == "revoked":
+                self._await(self._decider.revoked(sorted(partitions)))
+                began -= partitions
+                continue
+            for partition in sorted(partitions):
+                if not self._decider.has(partition):
+                    offset = self._await(self._decider.assigned(partition))
+                    began.add(partition)
+                    with contextlib.suppress(ValueError):  # Dealt anew meanwhile: it is revoked next.
+                        consumer.seek(TopicPartition(ANOMALIES, partition), offset)
+
+    def _await(self, work: Coroutine[Any, Any, R], within_s: float | None = None) -> R:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(within_s)

@@ -23,17 +23,23 @@ from faust.types import TP, StreamT
 
 from agent.guard.question import Rulebook
 from agent.ports import Blobs
+from connectors.kafka import dead
+from connectors.kafka.codec import TYPES
 from pipelines.detection import Seen
 from pipelines.stages.partition import Partition, StateStore
+from pipelines.stages.sequence import Counts
 from schemas.errors import CodecError, Fenced
 from schemas.observations import Observation, encode_observation
+from schemas.samples import LineEvent
 from schemas.settings import KafkaSettings
 from schemas.topics import partition_of
 
 LOG = logging.getLogger("jidoka.detect")
 
 GROUP = "jidoka-detect"
-IN, OUT, DEAD = "telemetry.v1", "anomalies.v1", "dead-letters.v1"
+IN, OUT, LINE = "telemetry.v1", "anomalies.v1", "line-events.v1"
+LINE_EVENT = TYPES[LineEvent].encode()
+"""`ce_type` of what is copied to `LINE`."""
 BUFFER_MAX = 3
 """Parcels that wait within the worker; see `pipelines.stages.parcels`."""
 POLL_MAX = 100
@@ -67,6 +73,20 @@ class Work:
     saves: int = 0
     committed: dict[int, int] = field(default_factory=dict)
     """By partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a worker is with one partition."""
+
+    next_offset: int
+    """Behind the last message that was taken."""
+    dirty: bool
+    """Whether anything was taken that is not safe."""
+    unsaved_s: float
+    """Wall time since the last save."""
+    counts: Mapping[str, Counts]
+    """By cell."""
 
 
 class Worker:
@@ -105,7 +125,7 @@ class Worker:
         self._alone = asyncio.Lock()
         """Messages, saves and changes of the assignment exclude each other."""
         self._in = _raw(app, IN)
-        self._dead = _raw(app, DEAD)
+        self._dead, self._line = _raw(app, dead.TOPIC), _raw(app, LINE)
         # concurrency 1: order within a partition is all there is to go by.
         app.agent(self._in, concurrency=1, name="detect")(self._detect)
         app.timer(SAVE_LOOK_S)(self._save_when_due)
@@ -114,6 +134,16 @@ class Worker:
     def partitions(self) -> set[int]:
         """Return the numbers of the partitions that this worker has now."""
         return {tp.partition for tp in self._app.consumer.assignment() if tp.topic == IN}
+
+    def standing(self) -> dict[int, Standing]:
+        """Return how far it is, by partition of which a message came."""
+        now_s = monotonic()
+        return {
+            number: Standing(
+                partition.next_offset, partition.dirty, now_s - self._saved_s.get(number, now_s), partition.counts
+            )
+            for number, partition in self._partitions.items()
+        }
 
     async def _detect(self, stream: StreamT[Any]) -> None:
         async for event in cast(Stream[Any], stream).noack().events():
@@ -136,6 +166,7 @@ class Worker:
             if generation_id != self._app.consumer_generation_id:
                 return  # It was fetched before the partitions were dealt anew: whoever has it now reads it again.
             partition = self._partition(message.partition)
+            begun = partition.next_offset
             headers = tuple(message.headers or ())
             self.work.messages += 1
             try:
@@ -145,6 +176,8 @@ class Worker:
                 return
             for each in seen:
                 await self._give(each)
+            if message.offset >= begun and dict(headers).get("ce_type") == LINE_EVENT:
+                await self._copy(message)
             if len(self._pending) >= PENDING_MAX:
                 await self._acknowledged()
             if partition.due and self._unsaved_s(message.partition) >= SAVE_APART_S:
@@ -191,13 +224,29 @@ class Worker:
         )
         self.work.observations += 1
 
+    async def _copy(self, message: Any) -> None:
+        """Hand on a line event, as it came, for those who want nothing else of the input."""
+        self._pending.append(
+            await self._line.send(
+                key=message.key, value=message.value, partition=message.partition, headers=tuple(message.headers)
+            )
+        )
+
     async def _bury(self, message: Any, reason: str) -> None:
         """Hand on, as it came, what nobody can read; with why, and where it lay."""
         LOG.warning("%s/%d at %d: %s", message.topic, message.partition, message.offset, reason)
         self.work.dead_letters += 1
-        origin = f"{message.topic}/{message.partition}/{message.offset}"
-        headers = {"reason": reason.encode(), "origin": origin.encode()}
-        self._pending.append(await self._dead.send(key=message.key, value=message.value, headers=headers))
+        letter = dead.dead_letter_of(
+            message.key,
+            message.value,
+            message.headers,
+            reason=reason,
+            by="detect",
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+        )
+        self._pending.append(await self._dead.send(key=letter.key, value=letter.value, headers=[*letter.headers]))
 
     async def _acknowledged(self) -> None:
         pending, self._pending = self._pending, []

@@ -18,6 +18,7 @@ import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from agent.ports import EventStore
+from connectors.kafka.closing import close_producer
 from schemas.errors import ConnectionFault
 from schemas.records import Recorded
 from schemas.topics import partition_of
@@ -31,6 +32,7 @@ LOOK_S = 0.2
 """Wall time between two looks at the log."""
 AGAIN_S = 2.0
 DELIVERY_S = 60.0
+CLOSE_S = 5.0
 
 
 class Mirror:
@@ -82,7 +84,7 @@ class Mirror:
                 else:
                     await asyncio.sleep(LOOK_S)
         finally:
-            await asyncio.to_thread(producer.close, 5.0)
+            await asyncio.to_thread(close_producer, producer, CLOSE_S)
 
     async def _batch(self) -> list[Recorded]:
         batch: list[Recorded] = []
@@ -97,7 +99,11 @@ class Mirror:
 
     def _producer(self) -> Any:
         return KafkaProducer(
-            **self._connection, acks="all", enable_idempotence=True, delivery_timeout_ms=int(DELIVERY_S * 1000)
+            **self._connection,
+            acks="all",
+            enable_idempotence=True,
+            delivery_timeout_ms=int(DELIVERY_S * 1000),
+            reconnect_backoff_max_ms=1_000,
         )
 
     def _send(self, producer: Any, records: list[Recorded]) -> None:

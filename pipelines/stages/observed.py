@@ -33,10 +33,9 @@ class Acceptance:
 
     def accepts(self, delivered: Delivered) -> bool:
         """Take one; false: it was taken before, or comes from detectors that have been replaced."""
-        observation = delivered.observation
+        self.broken, observation = "", delivered.observation
         if observation.begun_at < self.begun_at or observation.position <= self.position:
             return False
-        self.broken = ""
         if 0 < self.begun_at < observation.begun_at:
             self.broken = f"the detectors began anew at input {observation.position}"
         elif self.begun_at and observation.after > self.position:

@@ -13,8 +13,13 @@ from agent.guard.question import Rulebook
 from connectors.kafka.codec import decode_message
 from pipelines.detection import Seen
 from pipelines.stages.cell_stage import CellStage
+from pipelines.stages.sequence import Counts
+from schemas.errors import CodecError
 from schemas.facts import LineStateChanged
 from schemas.records import SavedState
+
+UNKNOWN_MAX = 1_000
+"""Cells that are not configured and are told of; more are only counted."""
 
 
 class StateStore(Protocol):
@@ -59,6 +64,8 @@ class Partition:
         """Behind the last message that was taken."""
         self.committed = 0
         """Up to where it was safe at the last save."""
+        self.passed_over = 0
+        """Messages of cells that are not configured."""
         self._rules, self._states, self._warn, self._last_given = rules, states, warn, last_given
         self._unknown: set[str] = set()
         self._snapshot_bytes, self._snapshot_us = snapshot_bytes, snapshot_us
@@ -99,10 +106,15 @@ class Partition:
         return seen
 
     def _pass_over(self, cell: str) -> None:
-        """Leave a cell to those who know it; the topic keeps its messages."""
-        if cell not in self._unknown:
+        """Count a message of a cell that is not ours; the topic keeps it for who knows the cell.
+
+        Raises:
+            CodecError: it is the first one of its cell: one letter tells of all.
+        """
+        self.passed_over += 1
+        if cell not in self._unknown and len(self._unknown) < UNKNOWN_MAX:
             self._unknown.add(cell)
-            self._warn(f"{cell}: not in plant.toml, its messages are passed over")
+            raise CodecError(f"{cell}: not in plant.toml: its messages are passed over, and only the first is told")
 
     async def _stage(self, cell: str) -> CellStage:
         saved = await self._states.load(cell)
@@ -111,6 +123,11 @@ class Partition:
         if saved is not None and (cold := stage.load(saved)):
             self._warn(f"{cell}: the detectors begin anew behind input {saved.position}: {cold}")
         return stage
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """What was put right, by cell."""
+        return {cell: stage.sequence.counts for cell, stage in self._stages.items()}
 
     @property
     def due(self) -> bool:

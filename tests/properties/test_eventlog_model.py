@@ -21,10 +21,13 @@ from hypothesis.stateful import (
 )
 
 from connectors.eventlog.memory import MemoryStore
+from connectors.eventlog.postgres import PostgresStore
+from connectors.eventlog.postgres_verify import verify_postgres
 from connectors.eventlog.sqlite import SqliteStore
 from connectors.eventlog.verify import verify
 from schemas.errors import Fenced
 from tests.eventlog_support import clock, collect, state_fact
+from tests.support.postgres import PostgresServer, backends_ended
 
 CELLS = st.sampled_from(["a", "b", "zelle/é漢"])
 OFF_BY = st.sampled_from([0, 0, 0, -1, 1])
@@ -143,6 +146,57 @@ class SqliteAgainstModel(StoreAgainstModel):
     def verifies(self) -> None:
         result = verify(self.folder)
         assert (result.kind, result.checked_n) == (None, len(self.facts))
+
+
+class PostgresAgainstModel(StoreAgainstModel):
+    """Two nodes; any rule may be carried out by either."""
+
+    server: PostgresServer
+
+    async def open(self) -> None:
+        if not hasattr(self, "database"):
+            self.database = self.server.database()
+            self.settings = self.database.__enter__()
+        self.nodes = [
+            await PostgresStore.open(self.settings, self.folder / f"node{n}", clock=clock()) for n in range(2)
+        ]
+        assert [node.notes for node in self.nodes] == [(), ()]
+        self.store = self.nodes[0]
+
+    @rule(node=st.integers(0, 1))
+    def go_on_at(self, node: int) -> None:
+        self.store = self.nodes[node]
+
+    @rule()
+    def reopen(self) -> None:
+        self.end()
+        self.run(self.open())
+
+    @rule()
+    def backends_are_ended(self) -> None:
+        backends_ended(self.server, self.settings.database)
+
+    @rule()
+    def verifies(self) -> None:
+        result = verify_postgres(self.settings, self.folder / "node0")
+        assert (result.kind, result.checked_n) == (None, len(self.facts))
+
+    def end(self) -> None:
+        for node in self.nodes:
+            self.run(node.close())
+
+    def teardown(self) -> None:
+        if getattr(self, "store", None) is not None:
+            self.end()
+        super().teardown()
+        if hasattr(self, "database"):
+            self.database.__exit__(None, None, None)
+
+
+def test_two_nodes_of_a_shared_log_agree_with_the_model(postgres_server: PostgresServer) -> None:
+    PostgresAgainstModel.server = postgres_server
+    bounds = settings(max_examples=8, stateful_step_count=20, deadline=None)
+    run_state_machine_as_test(PostgresAgainstModel, settings=bounds)
 
 
 @pytest.mark.parametrize(("machine", "examples_n"), [(MemoryAgainstModel, 40), (SqliteAgainstModel, 25)])

@@ -1,6 +1,6 @@
 """A collector process under load whose samples are numbered, and what came of them on a real broker.
 
-    python -m tests.support.collecting FOLDER LIFE BOOTSTRAP
+    python -m tests.support.collecting FOLDER LIFE BOOTSTRAP BYTES_MAX
 
 runs the product's own collector (spool, syncer, forwarder) over sources that count: sample k of a cell in life L has
 tag L and value k. It says on stdout how far each cell is synced; whoever kills it knows what must arrive.
@@ -25,15 +25,15 @@ from kafka import KafkaConsumer, TopicPartition
 from connectors.clock import SystemClock
 from connectors.kafka.broker import Cluster
 from connectors.kafka.codec import Arrived, decode_message
-from connectors.kafka.forward import TOPIC
-from connectors.kafka.sockets import DIRECT
+from connectors.kafka.window import TOPIC
 from pipelines.collect import collecting_cells
 from pipelines.commands.run import until_told
 from pipelines.config import load
 from schemas.plant import Cell
 from schemas.samples import Gap, Input, SampleBatch, Tick
-from schemas.topics import TOPICS, partition_of
-from tests.support.kafka_broker import admin_of
+from schemas.settings import KafkaSettings
+from schemas.topics import partition_of
+from tests.support.kafka_broker import plain
 from tests.support.quick_plant import CONFIG
 
 CELLS_N = 3
@@ -48,10 +48,6 @@ END_WITHIN_S = 60.0
 def cells_of(cell: Cell) -> list[Cell]:
     """Cells that lie in more than one partition."""
     return [cell.model_copy(update={"id": f"c{n}", "path": f"a/b/c/d/c{n}"}) for n in range(CELLS_N)]
-
-
-def connection(bootstrap: list[str] | tuple[str, ...]) -> dict[str, Any]:
-    return {"bootstrap_servers": list(bootstrap), "proxy_url": DIRECT}
 
 
 class Counting:
@@ -77,14 +73,14 @@ class Counting:
 async def collect(folder: Path, life: int, bootstrap: list[str], bytes_max: int) -> None:
     """Collect until killed, and say how far the spool is synced."""
     configuration = load(folder)
-    cells = cells_of(configuration.plant.cells[0])
+    cells, kafka = cells_of(configuration.plant.cells[0]), KafkaSettings(bootstrap=tuple(bootstrap))
     sources: dict[str, Counting] = {}
 
     def make(cell: Cell, epoch: int) -> Counting:
         return sources.setdefault(cell.id, Counting(cell, life))
 
     async with collecting_cells(
-        configuration, cells, connection(bootstrap), partitions=PARTITIONS_N, bytes_max=bytes_max, make_source=make
+        configuration, cells, kafka, partitions=PARTITIONS_N, bytes_max=bytes_max, make_source=make
     ) as collecting:
         print(json.dumps({"epoch": collecting.spool.epoch}), flush=True)
         while True:
@@ -164,20 +160,9 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
-def make_topics(cluster: Cluster, *, copies: int = 1, names: tuple[str, ...] = ("telemetry.v1", "dead-letters.v1"),
-                **configs: str) -> None:  # fmt: skip
-    """Create topics as `jidoka topics apply` would; all are in the product's table."""
-    assert {*names} <= {topic.name for topic in TOPICS}
-    options = {"num_partitions": PARTITIONS_N, "replication_factor": copies, "configs": configs}
-    with admin_of(cluster) as admin:
-        admin.create_topics(dict.fromkeys(names, options), wait_for_metadata=True)
-
-
 def read_topic(cluster: Cluster, name: str = TOPIC) -> dict[int, list[Any]]:
     """Everything on a topic, by partition in order."""
-    consumer = KafkaConsumer(
-        **connection(cluster.bootstrap), auto_offset_reset="earliest", check_crcs=False, enable_auto_commit=False
-    )
+    consumer = KafkaConsumer(**plain(cluster), auto_offset_reset="earliest", check_crcs=False, enable_auto_commit=False)
     try:
         places = [TopicPartition(name, n) for n in sorted(consumer.partitions_for_topic(name))]
         consumer.assign(places)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from connectors.kafka.admin import apply_topics
 from connectors.kafka.broker import Cluster
-from tests.support.collecting import Life, make_topics, missing, prepared, stories
+from tests.support.collecting import Life, missing, prepared, stories
+from tests.support.kafka_broker import settings_of
 
 PATIENCE_S = 60.0
 LOOK_S = 0.02
@@ -29,7 +31,7 @@ def until(holds: Callable[[], bool], what: str, within_s: float = PATIENCE_S) ->
 def collector_killed(folder: Path, cluster: Cluster, *, seed: int, kills_n: int = 2) -> list[str]:
     """kill -9 of the collector in mid load, again and again; the last life is ended in order."""
     rng = np.random.default_rng(seed)
-    make_topics(cluster)
+    apply_topics(settings_of(cluster))
     prepared(folder)
     lives: list[Life] = []
     for number in range(kills_n):
@@ -43,7 +45,7 @@ def collector_killed(folder: Path, cluster: Cluster, *, seed: int, kills_n: int 
 def broker_killed(folder: Path, cluster: Cluster, *, seed: int, away_s: float = 0.0, load_s: float = 1.0) -> list[str]:
     """kill -9 of the only broker under load, and a start after `away_s`; nothing is lost, and it goes on by itself."""
     rng = np.random.default_rng(seed)
-    make_topics(cluster)
+    apply_topics(settings_of(cluster))
     life = Life(prepared(folder), 0, cluster)
     until(lambda: life.last.get("waiting", 1) == 0, "the collector sends")
     time.sleep(load_s * rng.uniform(0.5, 1.5))
@@ -66,7 +68,7 @@ def broker_away(folder: Path, cluster: Cluster, *, seed: int, away_s: float = 60
 def one_of_three_killed(folder: Path, cluster: Cluster, *, seed: int, load_s: float = 2.0) -> list[str]:
     """kill -9 of one of three brokers with three copies of everything; it comes back later."""
     rng = np.random.default_rng(seed)
-    make_topics(cluster, copies=3, **{"min.insync.replicas": "2"})
+    apply_topics(settings_of(cluster))
     life = Life(prepared(folder), 0, cluster)
     until(lambda: life.last.get("waiting", 1) == 0, "the collector sends")
     broker = cluster.brokers[int(rng.integers(3))]

@@ -21,7 +21,7 @@ from schemas.settings import KafkaSettings, User
 from tests.support.kafka_broker import need_kafka
 
 SUPER = "admin"
-USERS = (SUPER, "collect", "detect", "decide", "tools", "topics", "nobody")
+USERS = (SUPER, "collect", "detect", "decide", "keep", "tools", "topics", "nobody")
 
 
 @dataclass(frozen=True)

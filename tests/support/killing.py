@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from connectors.clock import SystemClock
-from connectors.eventlog.reader import open_readonly
 from connectors.plant.codes import State
 from pipelines.demo.setting import cell_process, configure
+from pipelines.hosting import Folders
+from pipelines.log_place import LogPlace
 from pipelines.proof import prove
+from pipelines.whole_log import read_whole
 from schemas import facts
-from schemas.records import Recorded
+from schemas.settings import PostgresSettings
 from tests.support.corrective_story import once
 
 SPEED = 10.0
@@ -90,7 +92,7 @@ MORE: tuple[tuple[str, int], ...] = (
 
 def killed_twice(folder: Path, at: str, count: int, keys: Path | None = None) -> list[str]:
     """Kill at a point, once more while it starts again, then let it end; returns violations."""
-    return asyncio.run(_killed(folder, [(at, count), ("after store.take", 1)], keys)) or _violations(folder)
+    return asyncio.run(_killed(folder, [(at, count), ("after store.take", 1)], keys)) or violations(folder)
 
 
 def killed_once(folder: Path, at: str, count: int, keys: Path | None = None) -> list[str]:
@@ -102,7 +104,7 @@ def killed_once(folder: Path, at: str, count: int, keys: Path | None = None) -> 
         count: Which crossing of it.
         keys: A folder of an earlier run, whose keys and users are taken; making them takes seconds.
     """
-    return asyncio.run(_killed(folder, [(at, count)], keys)) or _violations(folder)
+    return asyncio.run(_killed(folder, [(at, count)], keys)) or violations(folder)
 
 
 async def _killed(folder: Path, kills: Sequence[tuple[str, int]], keys: Path | None) -> list[str]:
@@ -141,10 +143,12 @@ async def _life(folder: Path, *options: str) -> tuple[int, str]:
     return process.returncode or 0, said.decode(errors="replace")
 
 
-def _violations(folder: Path) -> list[str]:
-    proof = prove(folder / "agent")
+def violations(folder: Path, postgres: PostgresSettings | None = None) -> list[str]:
+    """Compare an agent's log, in its folder or in a database, with the ledger of its plant; prove the log."""
+    proof = prove(folder / "agent", postgres)
     found = [] if proof.good else [proof.text]
-    said = [record.fact for record in asyncio.run(_records(folder / "agent" / "log"))]
+    records = read_whole(LogPlace(Folders(folder / "agent"), postgres)).records
+    said = [record.fact for record in records]
     ledger, retained = _plc(folder / "plant" / "plc.sqlite")
     acted = Counter({command_id: 1 for command_id, state in ledger if state == State.DONE})
     found += once(said, [("execute", command_id, 0, "") for command_id, _ in ledger], acted)
@@ -163,14 +167,6 @@ def _explained(said: Sequence[facts.AnyFact], ledger: Sequence[tuple[str, int]])
     refused = {command_id for command_id, state in ledger if state == State.REJECTED}
     failed = {f.command_id for f in said if isinstance(f, facts.CommandFailed) and "rejected" in f.reason}
     return bool(refused) and refused == failed and any(isinstance(f, facts.IncidentEscalated) for f in said)
-
-
-async def _records(folder: Path) -> list[Recorded]:
-    store = open_readonly(folder)
-    try:
-        return [record async for record in store.read_all()]
-    finally:
-        await store.close()
 
 
 def _plc(path: Path) -> tuple[list[tuple[str, int]], dict[str, float]]:

@@ -60,9 +60,9 @@ def account() -> str | None:
 class PostgresServer:
     """A server with data of its own. It can be killed and started again."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, parent: Path | None = None) -> None:
         self.programs, self.account = programs, account()
-        self.folder = Path(tempfile.mkdtemp(prefix="postgres-for-tests-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-for-tests-", dir=parent))
         """Holds the server's data, its log, and the files that clients need."""
         self.folder.chmod(0o755)
         self.data = self.folder / "data"
@@ -137,6 +137,11 @@ class PostgresServer:
             connect_timeout=5,
         )  # fmt: skip
 
+    def version(self) -> str:
+        """Return what the server says that it is, in short."""
+        with self.admin() as db:
+            return f"PostgreSQL {db.execute('SHOW server_version').fetchall()[0][0]}, fsync on, on the same disk"
+
     def settings(self, database: str, **other: object) -> PostgresSettings:
         """Return what a client needs for a database."""
         values: dict[str, object] = {
@@ -171,6 +176,17 @@ class PostgresServer:
         if self.account is None:
             return {}
         return {"user": self.account, "group": pwd.getpwnam(self.account).pw_gid, "extra_groups": []}
+
+
+def backends_ended(server: PostgresServer, database: str) -> None:
+    """End every connection to a database, as an administrator or a fail-over does, and wait until they are gone."""
+    theirs = "FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+    until = time.monotonic() + STOP_S
+    with server.admin() as db:
+        db.execute(f"SELECT pg_terminate_backend(pid) {theirs}", (database,))
+        while db.execute(f"SELECT 1 {theirs}", (database,)).fetchone() is not None:
+            assert time.monotonic() < until, "connections do not end"
+            time.sleep(0.01)
 
 
 def make_authority(ca: Path, certificate: Path, key: Path) -> Path:

@@ -13,11 +13,12 @@ import pytest
 
 from connectors.clock import SystemClock, VirtualClock
 from connectors.eventlog.blobs import FileBlobs
-from connectors.eventlog.segments import read_kept, segment_starts, stretches
+from connectors.eventlog.segment_reading import read_kept, segment_starts, stretches
 from connectors.eventlog.sqlite import SqliteStore
 from connectors.plant.direct import DirectPlant
 from pipelines.exporting import export
 from pipelines.hosting import Folders
+from pipelines.log_place import LogPlace
 from pipelines.pins import STILL_OPEN, Pins
 from pipelines.replaying import replay_folder
 from pipelines.runner import FolderKeeper
@@ -178,7 +179,7 @@ def test_replay_says_what_it_could_not_re_run(long_run):
 
 def test_export_takes_every_stretch_that_is_kept(long_run, tmp_path):
     site, records = long_run
-    exported = asyncio.run(export(site.folders, tmp_path / "out"))
+    exported = asyncio.run(export(LogPlace(site.folders), tmp_path / "out"))
     assert exported.facts == len(records)
     positions = pl.read_parquet(tmp_path / "out" / "samples.parquet")["position"].unique().to_list()
     for stretch in stretches(site.segments):

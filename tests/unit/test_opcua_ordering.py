@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.opcua.liveness import Liveness
-from connectors.opcua.mapping import Sample
-from connectors.opcua.ordering import BATCH_MAX, InputOrder
+from connectors.ordering import BATCH_MAX, InputOrder, Sample
 from schemas.samples import Gap, SampleBatch, Tick
 from tests.opcua_plc import cell
 

@@ -7,14 +7,29 @@ flushed before anything that comes after its samples.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from connectors.opcua.mapping import Sample
 from schemas.samples import Gap, Input, LineEvent, SampleBatch, Tick
 
 BATCH_MAX = 5_000
 """Samples in one batch; more make a second one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value as the log keeps it."""
+
+    source_at: int
+    """Microseconds since 1970 UTC: the source's time, else the server's, else when we got it."""
+    server_at: int
+    """The server's time, else when we got it."""
+    value: float
+    """NaN: no number; `status` says why."""
+    status: int
+    """Raw StatusCode, info bits included."""
 
 
 class InputOrder:
@@ -24,7 +39,7 @@ class InputOrder:
         """Begin at seq 0.
 
         Args:
-            source: Who collects, e.g. `opcua:cell1`.
+            source: Who collects, e.g. `opcua:cell1` or `kafka:cell1`.
             epoch: Higher than that of any earlier start of this source.
         """
         self.source, self.epoch = source, epoch
@@ -62,6 +77,10 @@ class InputOrder:
     def packml(self, number: int, source_at: int) -> list[Input]:
         """Tell the PackML state."""
         return [*self.flush(), LineEvent(self.source, self.epoch, self._next(), "packml.state", source_at, number)]
+
+    def said(self, kind: Literal["changeover", "text"], text: str, source_at: int) -> list[Input]:
+        """Tell what the line said in words."""
+        return [*self.flush(), LineEvent(self.source, self.epoch, self._next(), kind, source_at, 0, text)]
 
     def gap(self, tags: Iterable[int], from_at: int, until_at: int, reason: str) -> list[Input]:
         """Tell that samples of these tags (none named: of all) are lost."""

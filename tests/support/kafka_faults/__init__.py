@@ -1,0 +1,1 @@
+"""Faults on a real broker, under load: one function a fault, for `make test` and `make soak` alike."""
