@@ -22,7 +22,9 @@ from yarl import URL
 from connectors.kafka.connection import client_arguments, faust_arguments
 from connectors.kafka.reading import observations_of, read_backwards
 from pipelines.config import Configuration
-<<<<<<< HEAD
+from pipelines.operation.detect import ToldDetect
+from pipelines.operation.ends import Ends, looking
+from pipelines.operation.server import telling
 from pipelines.stages.detect import (
     BUFFER_MAX,
     FETCH_BYTES_MAX,
@@ -35,12 +37,6 @@ from pipelines.stages.detect import (
     SEND_S,
     Worker,
 )
-=======
-from pipelines.operation.detect import ToldDetect
-from pipelines.operation.ends import Ends, looking
-from pipelines.operation.server import telling
-from pipelines.stages.detect import BUFFER_MAX, FETCH_BYTES_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
->>>>>>> main
 from pipelines.stages.parcels import Parcels
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError

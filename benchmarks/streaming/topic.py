@@ -41,11 +41,7 @@ def begin_anew(settings: KafkaSettings) -> None:
 def preload(settings: KafkaSettings, messages: Iterable[Message]) -> int:
     """Send messages, return when the broker has them all; returns how many there were.
 
-<<<<<<< HEAD
-    By aiokafka: without the package `crc32c`, kafka-python computes a checksum in Python, which takes milliseconds.
-=======
     By aiokafka, whose producer costs less than ours: only the consumers are measured.
->>>>>>> main
     """
     return asyncio.run(_preload(settings, messages))
 

@@ -73,12 +73,8 @@ class CellRows:
         dealt = self._deal(tag)
         if dealt.known is not None:
             self.unknown += len(tag) - len(dealt.low)
-<<<<<<< HEAD
-            at, value, status, arrival = at[dealt.known], value[dealt.known], status[dealt.known], arrival[dealt.known]
-=======
             known = dealt.known
             at, value, status, arrival = at[known], value[known], status[known], arrival[known]
->>>>>>> main
         # Written as a closed range, so that NaN and infinities are not good either.
         good = (dealt.low <= value) & (value <= dealt.high)
         if np.count_nonzero(status):
