@@ -25,7 +25,18 @@ from pipelines.config import Configuration
 from pipelines.operation.detect import ToldDetect
 from pipelines.operation.ends import Ends, looking
 from pipelines.operation.server import telling
-from pipelines.stages.detect import BUFFER_MAX, FETCH_BYTES_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
+from pipelines.stages.detect import (
+    BUFFER_MAX,
+    FETCH_BYTES_MAX,
+    GROUP,
+    HEARTBEAT_S,
+    IN,
+    OUT,
+    POLL_MAX,
+    SEND_BYTES_MAX,
+    SEND_S,
+    Worker,
+)
 from pipelines.stages.parcels import Parcels
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError
@@ -69,6 +80,7 @@ def make_app(configuration: Configuration, kafka: KafkaSettings) -> faust.App:
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
         producer_linger=0,
+        producer_max_batch_size=SEND_BYTES_MAX,
         producer_request_timeout=SEND_S,
     )
 

@@ -8,15 +8,17 @@ again. So every detector has episodes to open and to clear, as many per row as i
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from connectors.kafka.codec import Message, encode_message, tag_table_sha256
 from schemas.plant import Asset, Cell, Group, Limits, Range, Tag
 from schemas.samples import STATUS_BAD, Input, LineEvent, SampleBatch, Tick
+from schemas.settings import KafkaSettings
 from schemas.topics import partition_of
 
 DEMO = Path(__file__).parents[2] / "connectors/plant/config"
@@ -24,7 +26,7 @@ T0, S = 1_790_000_000_000_000, 1_000_000
 BATCH = 1000
 """Samples of one message."""
 WARM_UP_ROWS = 30
-FAULT_ROWS, FAULT_EVERY_ROWS = 12, 40
+FAULT_ROWS = 12
 LIMITED = 20
 """One tag in so many has a hard limit."""
 SOURCE = "opcua:bench"
@@ -42,6 +44,7 @@ class Load:
     """Of one cell, the warm-up among them."""
     rows_per_s: int = 1
     """Of plant time; with few tags more, so that a second has a batch of `BATCH` samples at least."""
+    fault_every_rows: int = 40
 
     @property
     def samples(self) -> int:
@@ -56,7 +59,7 @@ class Load:
     @property
     def warm_ticks(self) -> int:
         """Of one cell, until everything is learnt and the first faults are over."""
-        return -(-(WARM_UP_ROWS + FAULT_EVERY_ROWS) // self.rows_per_s) + 3
+        return -(-(WARM_UP_ROWS + self.fault_every_rows) // self.rows_per_s) + 3
 
 
 def cells_of(load: Load, partitions: int) -> list[Cell]:
@@ -91,12 +94,17 @@ def level_of(tag: int) -> float:
     return 10.0 + tag % 50
 
 
-def configure(folder: Path, cells: list[Cell]) -> None:
-    """Write a configuration: the demo's, with these cells beside the demo's."""
+def configure(folder: Path, cells: Sequence[Cell], settings: KafkaSettings) -> None:
+    """Write a configuration: the demo's, with these cells beside the demo's, and this broker."""
     shutil.copytree(DEMO, folder)
     with (folder / "plant.toml").open("a", encoding="utf-8") as plant:
         for cell in cells:
             plant.write(_as_toml(cell))
+    with (folder / "jidoka.toml").open("a", encoding="utf-8") as file:
+        file.write(
+            f'\n[kafka]\nbootstrap = ["{settings.bootstrap[0]}"]\npartitions = {settings.partitions}\n'
+            f"session_s = {settings.session_s}\n"
+        )
 
 
 def _as_toml(cell: Cell) -> str:
@@ -163,8 +171,9 @@ class Made:
     def _row(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         value = self._levels + self._random.standard_normal(self._load.tags)
         status = np.zeros(self._load.tags, dtype=np.uint32)
-        fault, since = divmod(row - WARM_UP_ROWS, FAULT_EVERY_ROWS)
-        if row >= WARM_UP_ROWS and FAULT_EVERY_ROWS - since <= FAULT_ROWS:
+        every = self._load.fault_every_rows
+        fault, since = divmod(row - WARM_UP_ROWS, every)
+        if row >= WARM_UP_ROWS and every - since <= FAULT_ROWS:
             tag = fault * LIMITED % self._load.tags
             match fault % 4:
                 case 0:
@@ -183,6 +192,4 @@ def numbered(item: Input, seq: int) -> Input:
     if isinstance(item, SampleBatch):
         columns = (item.tag, item.source_at, item.server_at, item.value, item.status)
         return SampleBatch(item.source, item.epoch, seq, *columns)
-    from msgspec.structs import replace
-
     return replace(item, seq=seq)

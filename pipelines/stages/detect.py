@@ -50,9 +50,14 @@ TURN = 16
 """Messages after which whatever else waits in the process has its turn: observations leave together by then."""
 PENDING_MAX = 500
 """Observations that wait for the broker's word; then the worker waits for them."""
+SAVE_APART_S = 1.0
+"""Wall time between two saves of a partition at least. Behind its messages a worker takes minutes of plant time in a
+second: what a save costs then is better spent on them, and no more is done twice after a crash."""
 SAVE_LOOK_S = 1.0
 """Wall time between two looks at what is not safe yet while no message comes."""
 HEARTBEAT_S = 2.0
+SEND_BYTES_MAX = 500_000
+"""Of one request with observations; with fewer a worker behind its messages waits for the broker again and again."""
 SEND_S = 120.0
 """Wall time for which a send is tried again before the worker ends itself."""
 
@@ -120,7 +125,7 @@ class Worker:
         self._alone = asyncio.Lock()
         """Messages, saves and changes of the assignment exclude each other."""
         self._in = _raw(app, IN)
-        self._out, self._dead, self._line = _raw(app, OUT), _raw(app, dead.TOPIC), _raw(app, LINE)
+        self._dead, self._line = _raw(app, dead.TOPIC), _raw(app, LINE)
         # concurrency 1: order within a partition is all there is to go by.
         app.agent(self._in, concurrency=1, name="detect")(self._detect)
         app.timer(SAVE_LOOK_S)(self._save_when_due)
@@ -175,7 +180,7 @@ class Worker:
                 await self._copy(message)
             if len(self._pending) >= PENDING_MAX:
                 await self._acknowledged()
-            if partition.due:
+            if partition.due and self._unsaved_s(message.partition) >= SAVE_APART_S:
                 await self._save(message.partition)
 
     def _partition(self, number: int) -> Partition:
@@ -194,21 +199,27 @@ class Worker:
         for data in seen.blobs.values():
             self._blobs.put(data)
         if seen.observation is not None:
-            await self._send(self._out, seen.observation)
+            await self._send(seen.observation)
 
-    async def _send(self, topic: Any, observation: Observation) -> None:
+    async def _send(self, observation: Observation) -> None:
+        # Past `Topic.send`, which lets the whole process have three turns before each message.
+        producer = self._app.producer
+        await producer.maybe_start()
+        headers = {
+            "ce_specversion": b"1.0",
+            "ce_id": f"{observation.cell}/{observation.begun_at}/{observation.position}".encode(),
+            "ce_source": observation.cell.encode(),
+            "ce_type": b"jidoka.observation/1",
+            "content-type": b"application/json",
+        }
         self._pending.append(
-            await topic.send(
+            await producer.send(
+                OUT,
                 key=observation.cell.encode(),
                 value=encode_observation(observation),
                 partition=partition_of(observation.cell, self._settings.partitions),
-                headers={
-                    "ce_specversion": b"1.0",
-                    "ce_id": f"{observation.cell}/{observation.begun_at}/{observation.position}".encode(),
-                    "ce_source": observation.cell.encode(),
-                    "ce_type": b"jidoka.observation/1",
-                    "content-type": b"application/json",
-                },
+                timestamp=None,
+                headers=headers,
             )
         )
         self.work.observations += 1
@@ -259,9 +270,12 @@ class Worker:
     async def _save_when_due(self) -> None:
         async with self._alone:
             for number, partition in list(self._partitions.items()):
-                waited_s = monotonic() - self._saved_s.setdefault(number, monotonic())
-                if partition.dirty and waited_s >= self._settings.snapshot_s:
+                if partition.dirty and (partition.due or self._unsaved_s(number) >= self._settings.snapshot_s):
                     await self._save(number)
+
+    def _unsaved_s(self, number: int) -> float:
+        """Return the wall time since the last save of a partition, or since this was asked first."""
+        return monotonic() - self._saved_s.setdefault(number, monotonic())
 
     async def _revoked(self, app: Any, revoked: set[TP], **_: Any) -> None:
         """Leave what is to be left in order; whoever gets it next goes on from there."""
