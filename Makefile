@@ -27,8 +27,9 @@ counterparts: install
 kafka: counterparts
 	$(BIN)/python -m connectors.kafka.broker --port $(PORT)
 
+# By files, on as many processes as there are cores: most tests wait for something outside.
 test: counterparts
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: install
 	$(BIN)/ruff format --check .

@@ -127,6 +127,13 @@ def _unresolved(turn: Turn, progress: CommandProgress, reason: str) -> None:
     planning.end_step(turn, progress.command.plan_id, reason, done=False)
 
 
+def ask_no_more(turn: Turn, reason: str) -> None:
+    """Leave what may have left to a person: in this mode no robot is asked, and it must not stay open for ever."""
+    for progress in list(turn.state.commands.values()):
+        if progress.phase in ("querying", "query_pause", "reading_back"):
+            _unresolved(turn, progress, reason)
+
+
 def _question(
     turn: Turn, progress: CommandProgress, plan: PlanProgress, stage: str, snapshot: Snapshot | None
 ) -> Question:

@@ -47,6 +47,7 @@ def _react(turn: Turn, fact: AnyFact, before: CellState) -> None:
     match fact:
         case facts.AgentStarted(mode="observe"):
             operating.drop_all(turn, "mode is observe: nothing is sent")
+            acting.ask_no_more(turn, "mode is observe: nobody asks the robot")
         case facts.AnomalyDetected():
             if fact.episode_id not in before.incident_of:
                 _place(turn, fact)

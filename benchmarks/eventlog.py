@@ -28,7 +28,8 @@ from connectors.clock import SystemClock
 from connectors.eventlog.batches import decode_batch, encode_batch
 from connectors.eventlog.postgres import PostgresStore
 from connectors.eventlog.postgres_verify import verify_postgres
-from connectors.eventlog.segments import SegmentWriter, read_kept
+from connectors.eventlog.segment_reading import read_kept
+from connectors.eventlog.segments import SegmentWriter
 from connectors.eventlog.sqlite import SqliteStore
 from connectors.eventlog.verify import verify
 from schemas.evidence import Evidence, TagEvidence

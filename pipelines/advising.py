@@ -1,4 +1,4 @@
-"""Fulfils the wishes that reach no machine: asking reasoners, telling people, waking up.
+"""Fulfils the wishes that reach no machine: asking reasoners, telling people and detectors, waking up.
 
 This is all that mode `observe` has. It imports nothing that can write to a plant.
 """
@@ -12,11 +12,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from agent.effects import AskReasoner, Effect, Notify, WakeAt
+from agent.effects import AskReasoner, Effect, Notify, Rebaseline, WakeAt
 from agent.ports import Clock, Notifier, Reasoner
 from schemas.errors import JidokaError
 from schemas.facts import AnyFact, NotificationSent, ReasonerAnswered, ReasonerFailed, TimeReached
 from schemas.plans import Completion, Tier
+from schemas.plant import Cell
+from schemas.samples import AGENT, Control, Input
 
 LOG = logging.getLogger("jidoka.fulfil")
 
@@ -24,20 +26,30 @@ NOTIFY_MAX = 4
 """Notifications delivered at the same time: an alarm flood must not become a flood of processes."""
 
 
-class Inbox(Protocol):
-    """Where results go back as facts."""
+class Service(Protocol):
+    """The cell's decision service, as far as fulfilling needs it."""
 
-    async def put(self, message: AnyFact) -> None:
-        """Hand over; waits while full."""
+    @property
+    def epoch(self) -> int:
+        """The fence that input of our own bears."""
+
+    async def put(self, message: Input | AnyFact) -> None:
+        """Hand over a result, or input; waits while full."""
 
 
 class Advisor:
     """Starts one task per wish; results come back as facts."""
 
     def __init__(
-        self, inbox: Inbox, clock: Clock, reasoners: Mapping[Tier, Reasoner], notifiers: Sequence[Notifier]
+        self,
+        service: Service,
+        cell: Cell,
+        clock: Clock,
+        reasoners: Mapping[Tier, Reasoner],
+        notifiers: Sequence[Notifier],
     ) -> None:
-        self._inbox, self._clock = inbox, clock
+        self._inbox, self._cell, self._clock = service, cell, clock
+        self._controls = 0
         self._reasoners, self._notifiers = reasoners, notifiers
         self._notifying = asyncio.Semaphore(NOTIFY_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,6 +71,8 @@ class Advisor:
                 return self._ask(effect)
             case Notify():
                 return self._notify(effect)
+            case Rebaseline():
+                return self._rebaseline(effect)
             case _:
                 return None
 
@@ -99,6 +113,23 @@ class Advisor:
     async def _wake(self, effect: WakeAt) -> None:
         await self._clock.sleep_until(effect.at)
         await self.deliver(TimeReached(at=self._clock.now_us(), wake_id=effect.wake_id))
+
+    async def _rebaseline(self, effect: Rebaseline) -> None:
+        """Tell the detectors through the cell's one order, so that replay sees it at the same place."""
+        self._controls += 1
+        ids = {tag.name: tag.id for tag in self._cell.tags}
+        await self._inbox.put(
+            Control(
+                source=AGENT,
+                epoch=self._inbox.epoch,
+                seq=self._controls,
+                kind="rebaseline",
+                # Without tags it is all of them; those that the cell no longer has are left out.
+                tags=tuple(ids[name] for name in effect.tags or tuple(ids) if name in ids),
+                settle_s=effect.settle_s,
+                text=effect.cause_id,
+            )
+        )
 
     async def _ask(self, effect: AskReasoner) -> None:
         """One answer or one failure; what comes after the deadline is recorded and dropped by the step."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import typer
 
 from pipelines.commands import logs, operate, plant_streams, replays, run, streams, study, topics
+from pipelines.log_lines import last_words, speak
 from schemas.errors import ConfigError, JidokaError
 
 app = typer.Typer(
@@ -30,11 +30,7 @@ logs.register(app)
 
 def main() -> None:
     """Run; a known fault is one line on stderr: 2 for configuration, 1 for the rest."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr
-    )
-    for chatty in ("asyncua", "kafka"):
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    speak("text")
     try:
         app()
     except ConfigError as error:
@@ -56,7 +52,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _fail(error: BaseException, status: int) -> None:
-    print(f"jidoka: {error}", file=sys.stderr)
+    last_words(str(error))
     sys.exit(status)
 
 

@@ -1,4 +1,6 @@
-"""The collector process of the Kafka runtime: OPC UA, or a recording, into the spool, and from there to `telemetry.v1`.
+"""The collector process of the Kafka runtime: what a plant says into the spool, and from there to `telemetry.v1`.
+
+A cell that `streams.toml` has entries for is collected from the plant's own topics, every other one over OPC UA.
 
 Nothing that is imported from here can write to a plant.
 """
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +22,16 @@ from connectors.clock import SystemClock
 from connectors.kafka.codec import tag_table_sha256
 from connectors.kafka.forward import Forwarder
 from connectors.kafka.intake import Intake
+from connectors.kafka.plant_topics import PlantTopics
 from connectors.kafka.spool import Spool
+from connectors.kafka.stream_order import source_name
 from connectors.kafka.syncing import SYNC_WITHIN_S, Syncer
 from connectors.recordings.play import play
 from connectors.recordings.sniff import Sniffed, sniff
 from pipelines.config import Configuration
-from pipelines.hosting import MakeSource, clock_of
+from pipelines.hosting import MakeSource, Source, clock_of
 from pipelines.observe import collector
+from pipelines.streams import streams_by_cell
 from schemas.plant import Cell
 from schemas.samples import Input, Tick
 from schemas.settings import KafkaSettings
@@ -35,6 +40,8 @@ FLUSH_S: Final = 5.0
 """Wall time at the end for sending what is in the spool; the rest is sent after the next start."""
 UNSYNCED_MAX: Final = 1_000
 """Messages that may wait for the disk before the sources are held back."""
+PATIENT_SHARE: Final = 0.5
+"""Of the spool, for sources that can wait, since a topic keeps what is not read; the rest is for those that cannot."""
 LOOK_S: Final = 0.1
 RECORDING_BYTES_MAX: Final = 128_000_000
 RECORDING_SAMPLES_MAX: Final = 20_000
@@ -67,12 +74,27 @@ class Figures:
     """Why nothing can be sent now; empty: it can."""
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The last tick of a cell's source."""
+
+    at_s: float
+    """Wall time, `time.monotonic`."""
+    alive: bool
+
+
 class Collecting:
     """A spool with what fills, syncs and empties it."""
 
-    def __init__(self, spool: Spool, cells: Sequence[Cell], forwarder: Forwarder) -> None:
+    def __init__(
+        self, spool: Spool, cells: Sequence[Cell], forwarder: Forwarder, *, resuming: Collection[str] = ()
+    ) -> None:
         self.spool, self.forwarder, self._syncer = spool, forwarder, Syncer(spool)
-        self._intake = Intake(spool, {cell.path: tag_table_sha256(cell) for cell in cells})
+        self.heard: dict[str, Heard | None] = {cell.path: None for cell in cells}
+        """By cell; None: no tick yet."""
+        self.topics: dict[str, PlantTopics] = {}
+        """By cell path, of the cells that are collected from the plant's own topics."""
+        self._intake = Intake(spool, {cell.path: tag_table_sha256(cell) for cell in cells}, resuming=resuming)
         self._syncer.start()
         forwarder.start()
 
@@ -89,12 +111,18 @@ class Collecting:
         """
         self._intake.take(cell.path, at, item)
         if isinstance(item, Tick):
+            self.heard[cell.path] = Heard(time.monotonic(), item.alive)
             self._syncer.urge()
 
     @property
     def behind(self) -> bool:
         """Whether so much waits for the disk that sources should be held back."""
         return self.spool.position - self.spool.synced > UNSYNCED_MAX
+
+    @property
+    def filling(self) -> bool:
+        """Whether so much waits for a broker that sources should be held back that can wait."""
+        return self.spool.bytes_n > self.spool.bytes_max * PATIENT_SHARE
 
     def figures(self, now_us: int) -> Figures:
         """Return how it does.
@@ -135,6 +163,8 @@ def spooling(
     partitions: int | None,
     bytes_max: int,
     flush_s: float = FLUSH_S,
+    resuming: Collection[str] = (),
+    first_epoch: int | None = None,
 ) -> Iterator[Collecting]:
     """Run spool and threads.
 
@@ -145,14 +175,16 @@ def spooling(
         partitions: Of the topic; None: as many as it has.
         bytes_max: Of the spool.
         flush_s: Wall time at the end for sending what is left.
+        resuming: Sources that read on where they ended.
+        first_epoch: For a new folder; None: wall seconds since 1970, more than any earlier folder's.
 
     Raises:
         LogError: the folder cannot be used.
     """
-    first_epoch = SystemClock().now_us() // 1_000_000
-    spool = Spool(folder, bytes_max=bytes_max, first_epoch=first_epoch)
+    now_s = SystemClock().now_us() // 1_000_000
+    spool = Spool(folder, bytes_max=bytes_max, first_epoch=now_s if first_epoch is None else first_epoch)
     try:
-        collecting = Collecting(spool, cells, Forwarder(spool, kafka, partitions=partitions))
+        collecting = Collecting(spool, cells, Forwarder(spool, kafka, partitions=partitions), resuming=resuming)
         try:
             yield collecting
         finally:
@@ -179,18 +211,32 @@ async def collecting_cells(
         kafka: Brokers and security.
         partitions: Of the topic; None: as many as it has.
         bytes_max: Of the spool.
-        make_source: Makes the source of a cell; None: OPC UA.
+        make_source: Makes the source of a cell that has no topics of its own; None: OPC UA.
 
     Raises:
+        ConfigError: `streams.toml` is there and not right.
         LogError: the spool's folder cannot be used.
     """
-    clock = clock_of(configuration.settings)
+    clock, streams = clock_of(configuration.settings), streams_by_cell(configuration)
     make_source = make_source or collector(configuration, np.random.default_rng())
-    folder = spool_folder(configuration, cells)
-    with spooling(folder, cells, kafka, partitions=partitions, bytes_max=bytes_max) as collecting:
+    folder, resuming = spool_folder(configuration, cells), {source_name(cell) for cell in cells}
+    opened = spooling(folder, cells, kafka, partitions=partitions, bytes_max=bytes_max, resuming=resuming)
+    with opened as collecting:
+
+        def source_of(cell: Cell) -> Source:
+            epoch, head = collecting.spool.epoch, collecting.spool.heads.get(source_name(cell))
+            if cell.id not in streams:
+                return make_source(cell, epoch)
+            ended_at = None if head is None else head.at
+            topics = collecting.topics[cell.path] = PlantTopics(
+                cell, streams[cell.id], kafka, clock, collecting.spool, epoch=epoch, ended_at=ended_at
+            )
+            return topics
 
         def sink_of(cell: Cell) -> Callable[[Input], Awaitable[None]]:
             async def sink(item: Input) -> None:
+                while cell.path in collecting.topics and collecting.filling and collecting.failure is None:
+                    await asyncio.sleep(LOOK_S)
                 collecting.take(cell, clock.now_us(), item)
                 while collecting.behind and collecting.failure is None:
                     await asyncio.sleep(SYNC_WITHIN_S)
@@ -199,9 +245,7 @@ async def collecting_cells(
 
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(_until_failure(collecting))]
-            running += [
-                tasks.create_task(make_source(cell, collecting.spool.epoch).run(sink_of(cell))) for cell in cells
-            ]
+            running += [tasks.create_task(source_of(cell).run(sink_of(cell))) for cell in cells]
             try:
                 yield collecting
             finally:
@@ -247,6 +291,8 @@ def collect_recording(
             partitions=partitions,
             bytes_max=RECORDING_BYTES_MAX,
             flush_s=0.0,
+            # Two plays within a second must not bear the same numbers.
+            first_epoch=SystemClock().now_us(),
         )
         with opened as collecting:
             for item in messages:

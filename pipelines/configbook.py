@@ -1,4 +1,4 @@
-"""Generates `docs/configuration.md`: every field of the five files, from the models and the sentences beneath them.
+"""Generates `docs/configuration.md`: every field of the files, from the models and the sentences beneath them.
 
 `python -m pipelines.configbook` writes it; with ``--check`` it only tells whether it is stale.
 """
@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from pipelines.pages import settle
 from pipelines.sources import attribute_docs, one_line
-from schemas import catalogue, plant, playbook, policy, settings
+from schemas import catalogue, plant, playbook, policy, settings, streams
 
 COMMAND = "python -m pipelines.configbook"
 Files = tuple[tuple[str, ModuleType, tuple[type[BaseModel], ...], str], ...]
@@ -25,7 +25,7 @@ FILES: Files = (
         "jidoka.toml",
         settings,
         (settings.Settings, settings.OpcUaSettings, settings.User, settings.ClockSettings, settings.SegmentSettings,
-         settings.NotifySettings),
+         settings.NotifySettings, settings.KafkaSettings),
         "Runtime and connections. The data folder is relative to the configuration folder; other paths are relative to "
         "the data folder unless absolute.",
     ),
@@ -55,6 +55,14 @@ FILES: Files = (
         playbook,
         (playbook.Playbook, playbook.Rule, playbook.Sign, playbook.RuleAction),
         "Rules of the playbook reasoner: a signature, a diagnosis, actions.",
+    ),
+    (
+        "streams.toml",
+        streams,
+        (streams.Streams, streams.Stream, streams.StreamTime, streams.StreamStatus, streams.StreamValue,
+         streams.StreamState, streams.StreamText, streams.Where),
+        "A sixth, optional: JSON topics of the plant, and how they become samples and line events. It is checked by "
+        "`jidoka streams check`. Paths and an example: [kafka.md](kafka.md#existing-streams).",
     ),
 )  # fmt: skip
 INTRODUCTION = f"""# Configuration
@@ -100,7 +108,9 @@ def _model(model: type[BaseModel], docs: dict[tuple[str, str], str]) -> str:
         owner = next(c for c in model.__mro__ if name in inspect.get_annotations(c))
         declared = inspect.get_annotations(owner)[name]
         said = one_line(docs.get((owner.__name__, name), ""))
-        lines.append(f"| `{name}` | `{one_line(str(declared))}`{_bounds(field)} | {_default(field)} | {said} |")
+        lines.append(
+            f"| `{field.alias or name}` | `{one_line(str(declared))}`{_bounds(field)} | {_default(field)} | {said} |"
+        )
     return "\n".join(lines) + "\n"
 
 

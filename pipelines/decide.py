@@ -22,7 +22,9 @@ from agent.identity import derive
 from agent.ports import Blobs, Clock, EventStore
 from pipelines.derive import Derivation, Derived, Item
 from pipelines.intake import Intake
+from pipelines.log_lines import about
 from pipelines.recover import Recovered
+from pipelines.subjects import subject_of
 from schemas.errors import LogCorrupt, LogError
 from schemas.facts import AgentStarted, AnyFact, CellTaken, DetectorSnapshotted, OperatorRequested
 from schemas.observations import Delivered
@@ -95,6 +97,11 @@ class CellService:
         return self.derivation.state
 
     @property
+    def waiting_n(self) -> int:
+        """Messages in the queue."""
+        return self._queue.qsize()
+
+    @property
     def places(self) -> Mapping[str, int]:
         """How far the input has been taken, by what the store calls it."""
         return self._places
@@ -126,7 +133,7 @@ class CellService:
             await self._write(self.derivation.feed(item), start=False)
         if recovered.cold:
             await self._rotate()
-        fulfiller.fulfil(tuple(outstanding(self.state, self._rules.policy).values()))
+        self._wish(tuple(outstanding(self.state, self._rules.policy).values()))
 
     async def _open(self, opening: Iterable[AnyFact], recovered: Recovered) -> None:
         """Append the opening facts as one."""
@@ -214,12 +221,19 @@ class CellService:
                 self._storage.blobs.put(data)
             async with self._writing:
                 await self._append(derived.facts)
-        assert self._fulfiller is not None, "start() comes first"
         if start and derived.effects:
-            self._fulfiller.fulfil(derived.effects)
+            self._wish(derived.effects)
         if derived.facts:
+            assert self._fulfiller is not None, "start() comes first"
             wishes = outstanding(self.state, self._rules.policy).values()
             self._fulfiller.keep_wakes(frozenset(w.wake_id for w in wishes if isinstance(w, WakeAt)))
+
+    def _wish(self, effects: Sequence[Effect]) -> None:
+        """Hand on; what is logged on the way says which incident and command it is about."""
+        assert self._fulfiller is not None, "start() comes first"
+        for effect in effects:
+            with about(cell=self.cell, **subject_of(effect, self.state)):
+                self._fulfiller.fulfil((effect,))
 
     async def _append(self, facts: Sequence[AnyFact]) -> None:
         advance = {name: (self._stored.get(name, 0), to) for name, to in self._places.items()}

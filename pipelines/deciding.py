@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from connectors.kafka.connection import check_reachable, client_arguments
 from pipelines.config import Configuration
 from pipelines.hosting import Folders, Parts, clock_of
+from pipelines.operation.decide import ToldDecide
+from pipelines.operation.ends import Ends, looking
+from pipelines.operation.measured import Measured
+from pipelines.operation.server import telling
 from pipelines.operator_socket import OperatorSocket
-from pipelines.stages.deciding import Consumer, Decider
+from pipelines.stages.deciding import ANOMALIES, Consumer, Decider
 from pipelines.stages.mirror import Mirror
 from pipelines.stores import open_blobs, open_store
 from schemas.settings import KafkaSettings
@@ -51,7 +55,8 @@ async def deciding(configuration: Configuration, kafka: KafkaSettings, parts: Pa
     async with contextlib.AsyncExitStack() as stack:
         store, log_id = await stack.enter_async_context(open_store(configuration))
         blobs = await stack.enter_async_context(open_blobs(configuration))
-        decider = Decider(configuration, kafka, parts, store, blobs, clock)
+        measured = Measured(store)
+        decider = Decider(configuration, kafka, parts, measured, blobs, clock)
         stack.push_async_callback(decider.close)
         operators = OperatorSocket(folders.socket, decider.services, clock, off_file=folders.off_file)
         await operators.start()
@@ -62,6 +67,10 @@ async def deciding(configuration: Configuration, kafka: KafkaSettings, parts: Pa
         consumer = Consumer(decider, asyncio.get_running_loop())
         consumer.start()
         stack.push_async_callback(_join, consumer)
+        ends = Ends(connection, ANOMALIES)
+        told = ToldDecide(configuration, (decider, consumer, mirror), measured, ends, clock)
+        if await stack.enter_async_context(telling(configuration.settings.http, told)):
+            await stack.enter_async_context(looking(ends))
         yield Deciding(decider, consumer, mirror)
 
 

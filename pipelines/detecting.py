@@ -6,6 +6,7 @@ It ends by itself, and with an error, when it can no longer be trusted to go on;
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -22,7 +23,22 @@ from connectors.kafka.connection import client_arguments, faust_arguments
 from connectors.kafka.reading import observations_of, read_backwards
 from connectors.kafka.seldom import hush
 from pipelines.config import Configuration
-from pipelines.stages.detect import BUFFER_MAX, GROUP, HEARTBEAT_S, IN, OUT, POLL_MAX, SEND_S, Worker
+from pipelines.operation.detect import ToldDetect
+from pipelines.operation.ends import Ends, looking
+from pipelines.operation.server import telling
+from pipelines.stages.detect import (
+    BUFFER_MAX,
+    FETCH_BYTES_MAX,
+    GROUP,
+    HEARTBEAT_S,
+    IN,
+    OUT,
+    POLL_MAX,
+    SEND_BYTES_MAX,
+    SEND_S,
+    Worker,
+)
+from pipelines.stages.parcels import Parcels
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError
 from schemas.settings import KafkaSettings
@@ -58,11 +74,14 @@ def make_app(configuration: Configuration, kafka: KafkaSettings) -> faust.App:
         broker_session_timeout=kafka.session_s,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_request_timeout=max(40.0, 2 * kafka.session_s),
+        ConsumerScheduler=Parcels,
         broker_max_poll_records=POLL_MAX,
+        consumer_max_fetch_size=FETCH_BYTES_MAX,
         stream_buffer_maxsize=BUFFER_MAX,
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
         producer_linger=0,
+        producer_max_batch_size=SEND_BYTES_MAX,
         producer_request_timeout=SEND_S,
     )
 
@@ -87,7 +106,11 @@ async def detecting(configuration: Configuration, kafka: KafkaSettings) -> None:
             snapshot_bytes=configuration.settings.segments.bytes_max,
             last_given=lambda cell: asyncio.to_thread(last_given, kafka, cell),
         )
-        async with faust_app_running(app, stop_timeout=STOP_S):
+        ends = Ends(client_arguments(kafka), IN, group=GROUP)
+        told = ToldDetect(kafka, worker, ends)
+        async with faust_app_running(app, stop_timeout=STOP_S), contextlib.AsyncExitStack() as stack:
+            if await stack.enter_async_context(telling(configuration.settings.http, told)):
+                await stack.enter_async_context(looking(ends))
             watchdog = Watchdog(client_arguments(kafka), kafka.stalled_s, worker.partitions)
             watchdog.start()
             try:
@@ -144,7 +167,7 @@ class Watchdog(threading.Thread):
         """Look until stopped."""
         while not self._stopping.wait(WATCH_S):
             try:
-                stalled = self._stalled(self._committed(), self._ends())
+                stalled = self._stalled(self._committed(), self._spans())
             except Exception as error:  # noqa: BLE001  # a broker that is away is no reason to end: nobody could commit
                 LOG.warning("watchdog: %s", error)
                 self._moved.clear()
@@ -153,12 +176,14 @@ class Watchdog(threading.Thread):
                 LOG.critical("nothing committed for %g s while messages wait in %s", self._stalled_s, stalled)
                 os._exit(STALLED)
 
-    def _stalled(self, committed: Mapping[int, int], ends: Mapping[int, int]) -> list[int]:
+    def _stalled(self, committed: Mapping[int, int], spans: Mapping[int, tuple[int, int]]) -> list[int]:
         now_s, ours = time.monotonic(), self._ours()
+        # A partition of which nothing was ever committed counts from the oldest message that it still has.
         self._moved = {number: seen for number, seen in self._moved.items() if number in ours}
         for number in ours:
-            at = committed.get(number, 0)
-            if ends.get(number, 0) <= at or self._moved.get(number, (-1, 0.0))[0] != at:
+            begin, end = spans.get(number, (0, 0))
+            at = committed.get(number, begin)
+            if end <= at or self._moved.get(number, (-1, 0.0))[0] != at:
                 self._moved[number] = (at, now_s)
         return sorted(number for number, (_, since_s) in self._moved.items() if now_s - since_s > self._stalled_s)
 
@@ -170,11 +195,13 @@ class Watchdog(threading.Thread):
         finally:
             admin.close()
 
-    def _ends(self) -> dict[int, int]:
+    def _spans(self) -> dict[int, tuple[int, int]]:
+        """Return, by partition, the offset of the oldest message that is kept, and the one behind the newest."""
         consumer = KafkaConsumer(**self._connection, group_id=None)
         try:
             numbers = consumer.partitions_for_topic(IN) or set()
-            ends = consumer.end_offsets([TopicPartition(IN, n) for n in numbers])
-            return {tp.partition: end for tp, end in ends.items()}
+            where = [TopicPartition(IN, n) for n in numbers]
+            begins, ends = consumer.beginning_offsets(where), consumer.end_offsets(where)
+            return {tp.partition: (begins[tp], end) for tp, end in ends.items()}
         finally:
             consumer.close(autocommit=False)

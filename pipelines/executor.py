@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent.cell import CellState
-from agent.effects import Dispatch, Effect, QueryCommand, ReadBack, Rebaseline, TakeSnapshot
+from agent.effects import Dispatch, Effect, QueryCommand, ReadBack, TakeSnapshot
 from agent.guard.interlocks import snapshot_tags
 from agent.guard.question import Rulebook
 from agent.ports import Clock, Notifier, Reasoner, Robot
 from pipelines.advising import Advisor
-from pipelines.rebaselining import rebaseline_control
 from schemas.catalogue import Action
 from schemas.commands import Command, Reading
 from schemas.errors import ConnectionFault
@@ -77,11 +76,10 @@ class Executor(Advisor):
         reasoners: Mapping[Tier, Reasoner],
         notifiers: Sequence[Notifier],
     ) -> None:
-        super().__init__(service, clock, reasoners, notifiers)
+        super().__init__(service, rules.cell, clock, reasoners, notifiers)
         self._service, self._rules, self._machines = service, rules, machines
         self._unanswered: dict[str, int] = {}
         """Commands that may still be on their way, with the epoch that they were sent under."""
-        self._controls = 0
 
     def work_for(self, effect: Effect) -> Coroutine[Any, Any, None] | None:
         """Return what fulfils a wish. `VerifyEffect` needs nothing: the rows come by themselves."""
@@ -94,8 +92,6 @@ class Executor(Advisor):
                 return self._query(effect)
             case ReadBack():
                 return self._read_back(effect)
-            case Rebaseline():
-                return self._rebaseline(effect)
             case _:
                 return super().work_for(effect)
 
@@ -214,11 +210,6 @@ class Executor(Advisor):
             at=self._clock.now_us(), command_id=command.command_id, readings=dict(readings), failure=failure
         )
         await self.deliver(fact)
-
-    async def _rebaseline(self, effect: Rebaseline) -> None:
-        self._controls += 1
-        cell, epoch = self._rules.cell, self._service.epoch
-        await self._service.put(rebaseline_control(effect, cell, epoch=epoch, seq=self._controls))
 
 
 def _now_s() -> float:

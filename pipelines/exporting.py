@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from connectors.eventlog.segments import read_kept, stretches
+from connectors.eventlog.segment_reading import read_kept, stretches
 from pipelines.hosting import Folders
 from pipelines.log_place import LogPlace
 from pipelines.replaying import sections

@@ -20,6 +20,7 @@ from connectors.clock import ScaledClock, SystemClock
 from pipelines.advising import Advisor
 from pipelines.config import Configuration
 from pipelines.decide import CellService
+from pipelines.log_lines import about
 from pipelines.opening import opening_facts
 from schemas.facts import SourceSilent
 from schemas.plant import Cell
@@ -139,7 +140,8 @@ class HostedCell:
             *(companion(self.service) for companion in self._parts.companions),
             *beside,
         ]
-        self._tasks = [asyncio.ensure_future(_kept_in_sight(self.service, each)) for each in work]
+        with about(cell=self.service.cell):
+            self._tasks = [asyncio.ensure_future(_kept_in_sight(self.service, each)) for each in work]
 
     async def stop(self) -> None:
         """End everything and wait for it. Again is free."""

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from pydantic import BaseModel
 
 import schemas
 from pipelines.config import FILES
 from schemas.facts import AnyFact
+from schemas.streams import Streams
 
 FOLDER = Path(schemas.__file__).parent / "jsonschema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -27,7 +29,8 @@ NAMES = {"jidoka.toml": "settings.json"}
 
 def documents() -> Mapping[str, str]:
     """Return each schema as text by its file's name; the same text at every call."""
-    of_files = {NAMES.get(f, f.replace(".toml", ".json")): m.model_json_schema() for f, m in FILES.items()}
+    files: Mapping[str, type[BaseModel]] = {**FILES, "streams.toml": Streams}
+    of_files = {NAMES.get(f, f.replace(".toml", ".json")): m.model_json_schema() for f, m in files.items()}
     of_facts = msgspec.json.schema(AnyFact)
     return {name: _text(schema) for name, schema in {**of_files, "facts.json": of_facts}.items()}
 

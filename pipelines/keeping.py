@@ -28,6 +28,9 @@ from pipelines.config import Configuration
 from pipelines.detecting import last_given
 from pipelines.hosting import Folders
 from pipelines.log_place import LogPlace
+from pipelines.operation.ends import Ends, looking
+from pipelines.operation.keep import ToldKeep
+from pipelines.operation.server import telling
 from pipelines.pins import Pins
 from pipelines.stages.cell_stage import sequence_of
 from pipelines.stages.sequence import Sequence
@@ -102,8 +105,15 @@ class Keeping(threading.Thread):
     def __init__(self, cells: list[KeptCell], connection: Mapping[str, Any], partitions: int) -> None:
         super().__init__(name="keep", daemon=True)
         self.failure: BaseException | None = None
+        self.next_offsets: dict[int, int] = {}
+        """By partition: behind the last message read."""
         self._cells, self._connection, self._partitions = cells, connection, partitions
         self._stopping = threading.Event()
+
+    @property
+    def positions(self) -> Mapping[str, int]:
+        """Of the last input kept, by cell."""
+        return {each.cell.path: each.writer.position for each in self._cells}
 
     def stop(self) -> None:
         """Take what is there, and end."""
@@ -112,7 +122,11 @@ class Keeping(threading.Thread):
     def run(self) -> None:
         """Read until told to stop."""
         consumer = KafkaConsumer(
-            **self._connection, enable_auto_commit=False, auto_offset_reset="earliest", group_id=None
+            **self._connection,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            group_id=None,
+            reconnect_backoff_max_ms=1_000,
         )
         try:
             self._read(consumer)
@@ -128,13 +142,15 @@ class Keeping(threading.Thread):
         where = {number: TopicPartition(TOPIC, number) for number in cells}
         consumer.assign(list(where.values()))
         for number, kept in cells.items():
-            consumer.seek(where[number], min(each.offset for each in kept) + 1)
+            self.next_offsets[number] = min(each.offset for each in kept) + 1
+            consumer.seek(where[number], self.next_offsets[number])
         ends: dict[Any, int] | None = None
         while ends is None or any(consumer.position(tp) < end for tp, end in ends.items()):
             for tp, records in consumer.poll(timeout_ms=POLL_MS).items():
                 for record in records:
                     for each in cells[tp.partition]:
                         each.take(record)
+                self.next_offsets[tp.partition] = records[-1].offset + 1
             if ends is None and self._stopping.is_set():
                 ends = consumer.end_offsets(list(where.values()))
         for each in self._cells:
@@ -149,11 +165,16 @@ async def keeping(configuration: Configuration, kafka: KafkaSettings) -> None:
         LogError: the segments cannot be written.
     """
     pins: dict[str, Pins] = {cell.path: Pins() for cell in configuration.plant.cells}
+    connection = client_arguments(kafka)
+    ends = Ends(connection, TOPIC)
+    told = ToldKeep(configuration.data, ends)
     async with open_states(configuration) as states, contextlib.AsyncExitStack() as stack:
+        if await stack.enter_async_context(telling(configuration.settings.http, told)):
+            await stack.enter_async_context(looking(ends))
         cells = [await _open(configuration, kafka, cell, states, pins[cell.path]) for cell in configuration.plant.cells]
         for each in cells:
             stack.callback(each.writer.close)
-        thread = Keeping(cells, client_arguments(kafka), kafka.partitions)
+        thread = told.keeping = Keeping(cells, connection, kafka.partitions)
         following = asyncio.create_task(
             _follow(LogPlace(Folders(configuration.data), configuration.settings.postgres), pins)
         )
@@ -173,7 +194,12 @@ async def _open(
 ) -> KeptCell:
     settings, folder = configuration.settings.segments, Folders(configuration.data).segments(cell)
     writer = SegmentWriter(
-        folder, cell=cell.path, bytes_max=settings.bytes_max, keep_bytes=settings.keep_bytes, pins=pins
+        folder,
+        cell=cell.path,
+        bytes_max=settings.bytes_max,
+        keep_bytes=settings.keep_bytes,
+        keep_pinned_bytes=settings.keep_pinned_bytes,
+        pins=pins,
     )
     path = folder / "place"
     if path.exists():

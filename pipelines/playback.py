@@ -75,7 +75,7 @@ async def _play_back(path: Path, data: Path, known: Sniffed) -> PlayedBack:
     )
     service = CellService(rules, Storage(store, blobs), KeptIntake(keeper, blobs, clock), clock, queue_max=QUEUE_MAX)
     nothing = PlaybookReasoner(Playbook(rules=()), "")
-    advisor = Advisor(service, clock, {"reflex": nothing, "proposal": nothing}, [LogNotifier()])
+    advisor = Advisor(service, rules.cell, clock, {"reflex": nothing, "proposal": nothing}, [LogNotifier()])
     found: list[AnyFact] = []
     service.listeners.append(found.extend)
     try:

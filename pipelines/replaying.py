@@ -10,7 +10,7 @@ from agent.guard.question import Rulebook
 from agent.identity import derive
 from agent.ports import Blobs
 from connectors.eventlog.blobs import FileBlobs
-from connectors.eventlog.segments import Stretch, read_kept, stretches
+from connectors.eventlog.segment_reading import Stretch, read_kept, stretches
 from pipelines.config import DECISIVE, rulebooks
 from pipelines.decide import COLD
 from pipelines.derive import Derivation

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from agent.ports import Clock
 from connectors.clock import SystemClock
 from connectors.eventlog.blobs import FileBlobs
-from connectors.eventlog.segments import SegmentWriter, read_kept, stretches
+from connectors.eventlog.segment_reading import read_kept, stretches
+from connectors.eventlog.segments import SegmentWriter
 from connectors.eventlog.sqlite import SqliteStore
 from pipelines.config import Configuration
 from pipelines.decide import CellService, Storage
 from pipelines.hosting import WATCH_S, Folders, HostedCell, Parts, clock_of
 from pipelines.intake import KeptIntake
+from pipelines.operation.measured import Measured
 from pipelines.operator_socket import OperatorSocket
 from pipelines.pins import Pins
+from schemas.errors import ConfigError
 from schemas.plant import Cell
 from schemas.samples import Kept
 
@@ -28,7 +31,7 @@ class FolderKeeper(SegmentWriter):
 
     def read(self, *, after: int) -> Iterator[Kept]:
         """Yield what is kept behind `after`, or behind the last hole if that is later."""
-        kept = stretches(self.folder)
+        kept = stretches(self.folder, after=after)
         begins_after = kept[-1].first - 1 if kept else 0
         yield from read_kept(self.folder, after=max(after, begins_after))
 
@@ -61,18 +64,34 @@ async def running(configuration: Configuration, parts: Parts) -> AsyncIterator[R
     folders = Folders(configuration.data)
     clock = clock_of(configuration.settings)
     store = SqliteStore.open(folders.log, clock=SystemClock())
-    runtime = Runtime(configuration, folders, clock, store)
+    runtime, measured = Runtime(configuration, folders, clock, store), Measured(store)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         for cell in configuration.plant.cells:
-            await _start_cell(runtime, cell, parts, stack)
+            await _start_cell(runtime, cell, parts, measured, stack)
         operators = OperatorSocket(folders.socket, runtime.services, clock, off_file=folders.off_file)
         await operators.start()
         stack.push_async_callback(operators.close)
+        if configuration.settings.http.port:
+            await stack.enter_async_context(_telling(runtime, measured))
         yield runtime
 
 
-async def _start_cell(runtime: Runtime, cell: Cell, parts: Parts, stack: contextlib.AsyncExitStack) -> None:
+def _telling(runtime: Runtime, store: Measured) -> AbstractAsyncContextManager[int]:
+    try:
+        from pipelines.operation.cells import ToldCells, ToldRun
+        from pipelines.operation.server import telling
+    except ImportError as error:
+        remedy = "Run: pip install 'jidoka[kafka]', or set the port to 0"
+        raise ConfigError("jidoka.toml", "http.port", "prometheus_client is not installed", remedy) from error
+    settings = runtime.configuration.settings
+    cells = ToldCells(settings, runtime.configuration.data, runtime.services, store, runtime.clock)
+    return telling(settings.http, ToldRun(cells))
+
+
+async def _start_cell(
+    runtime: Runtime, cell: Cell, parts: Parts, store: Measured, stack: contextlib.AsyncExitStack
+) -> None:
     configuration, clock = runtime.configuration, runtime.clock
     pins, blobs = Pins(), FileBlobs(runtime.folders.blobs)
     await pins.recall(runtime.store.read_cell(cell.path))
@@ -82,12 +101,13 @@ async def _start_cell(runtime: Runtime, cell: Cell, parts: Parts, stack: context
         cell=cell.path,
         bytes_max=segments.bytes_max,
         keep_bytes=segments.keep_bytes,
+        keep_pinned_bytes=segments.keep_pinned_bytes,
         pins=pins,
     )
     stack.callback(keeper.close)
     service = CellService(
         configuration.rules_for(cell),
-        Storage(runtime.store, blobs),
+        Storage(store, blobs),
         KeptIntake(keeper, blobs, clock),
         clock,
         queue_max=configuration.settings.queue_max,

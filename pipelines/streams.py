@@ -73,6 +73,18 @@ def load_streams(configuration: Configuration) -> tuple[StreamMapping, ...]:
     return checked(parse(FILE, {FILE: content}, Streams), configuration.plant)
 
 
+def streams_by_cell(configuration: Configuration) -> dict[str, tuple[StreamMapping, ...]]:
+    """Return the entries of `streams.toml` by cell id, of cells that have any; without the file, none.
+
+    Raises:
+        ConfigError: as `load_streams`.
+    """
+    if not (configuration.folder / FILE).exists():
+        return {}
+    entries = load_streams(configuration)
+    return {cell: tuple(e for e in entries if e.cell.id == cell) for cell in dict.fromkeys(e.cell.id for e in entries)}
+
+
 def understand(mappings: Sequence[StreamMapping], messages: Iterable[Message]) -> Understood:
     """Map every message by every entry of its topic, and count."""
     rows: list[Row] = []

@@ -29,6 +29,8 @@ class Child:
 
     name: str
     arguments: Sequence[str]
+    port: int = 0
+    """Where it tells how it is; 0: nowhere."""
     module: str = "pipelines.cli"
     """What Python runs."""
     process: asyncio.subprocess.Process | None = None
@@ -38,9 +40,18 @@ class Child:
 class Supervisor:
     """Keeps children running."""
 
-    def __init__(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, children: Sequence[Child], say: Callable[[str], None], *, forward: Callable[[str], None] | None = None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            children: What is to run.
+            say: Told what becomes of them.
+            forward: Given what they say as it is; None: that goes to `say`, with the child's name before it.
+        """
         self.children = list(children)
-        self._say = say
+        self._say, self._forward = say, forward
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -82,7 +93,8 @@ class Supervisor:
         try:
             assert process.stdout is not None
             while line := await _line(process.stdout):
-                self._say(f"{child.name}: {line.decode(errors='replace').rstrip()}")
+                said = line.decode(errors="replace").rstrip()
+                self._say(f"{child.name}: {said}") if self._forward is None else self._forward(said)
             return await process.wait()
         finally:
             await _end(process)
@@ -115,15 +127,23 @@ async def _drained(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def children_of(config: Path, kafka: str, *, workers: int) -> list[Child]:
-    """Return the processes of one machine: one collector, some workers, one decision service, one keeper."""
-    common = ["--config", str(config), *(["--kafka", kafka] if kafka else [])]
-    return [
-        Child("collect", ["collect", *common]),
-        *(Child(f"detect-{number}", ["detect", *common]) for number in range(1, workers + 1)),
-        Child("decide", ["decide", *common]),
-        Child("keep", ["keep", *common]),
-    ]
+def children_of(config: Path, kafka: str, *, workers: int, http: int = 0, log: str = "text") -> list[Child]:
+    """Return the processes of one machine: one collector, some workers, one decision service, one keeper.
+
+    Args:
+        config: Configuration folder.
+        kafka: Broker, instead of the configuration's; empty: that one.
+        workers: For detection.
+        http: Port of the first one, the others follow in this order; 0: none tells how it is.
+        log: How they log.
+    """
+    common = ["--config", str(config), *(["--kafka", kafka] if kafka else []), "--log", log]
+    names = ["collect", *(f"detect-{number}" for number in range(1, workers + 1)), "decide", "keep"]
+    children = []
+    for number, name in enumerate(names):
+        port = http + number if http else 0
+        children.append(Child(name, [name.partition("-")[0], *common, "--http", str(port)], port))
+    return children
 
 
 def counts(children: Sequence[Child]) -> Mapping[str, int]:

@@ -79,6 +79,8 @@ class SegmentSettings(Strict):
     """Size at which the next segment begins, with a snapshot of the detectors."""
     keep_bytes: int = Field(default=2_000_000_000, ge=100_000)
     """Oldest unpinned segments beyond this are deleted."""
+    keep_pinned_bytes: int = Field(default=20_000_000_000, ge=100_000)
+    """Of one cell's segments that incidents have pinned; beyond it the oldest go too."""
 
 
 class ReasonerSettings(Strict):

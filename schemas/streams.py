@@ -151,6 +151,9 @@ class Stream(Strict):
     """A list in the message: each of its elements is a record. Left out: the message is the one record."""
     time: StreamTime
     """When it was."""
+    begin: Literal["latest", "earliest"] = Field(default="latest", alias="from")
+    """Where reading begins at the very first start: behind what is on the topic by then, or at the oldest message that
+    is kept. Later starts go on where the last one ended."""
     status: StreamStatus | None = None
     """Left out: every value is Good."""
     values: tuple[StreamValue, ...] = ()
@@ -179,3 +182,13 @@ class Streams(Strict):
 
     streams: tuple[Stream, ...]
     """By topic and cell."""
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Streams:
+        begins: dict[tuple[str, str], str] = {}
+        for each in self.streams:
+            if begins.setdefault((each.cell, each.topic), each.begin) != each.begin:
+                raise ValueError(
+                    f"entries of cell {each.cell!r} for {each.topic!r} differ in from: they are read as one"
+                )
+        return self

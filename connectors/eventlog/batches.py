@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -71,16 +71,78 @@ def decode_columns(data: bytes, *, source: str, epoch: int, seq: int) -> SampleB
     Raises:
         CodecError: not an Arrow stream, or one with other columns, or with nulls.
     """
+    known = _KNOWN.get(data[:_HEAD])
+    if known is not None and known.fits(data):
+        return SampleBatch(source, epoch, seq, *known.read(data))
     try:
         frame = pl.read_ipc_stream(data)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise CodecError(f"not an Arrow stream: {error}") from error
     if frame.columns != _NAMES or frame.dtypes != _DTYPES:
         raise CodecError(f"the columns of a sample batch are {dict(SAMPLE_SCHEMA)}, not {dict(frame.schema)}")
-    return SampleBatch(source, epoch, seq, *(_array(column) for column in frame.get_columns()))
+    columns = [_array(column) for column in frame.get_columns()]
+    _learn(data, columns)
+    return SampleBatch(source, epoch, seq, *columns)
 
 
 def _array(column: pl.Series) -> NDArray[Any]:
     if column.null_count():
         raise CodecError(f"column {column.name!r} of a sample batch has {column.null_count()} nulls; absent is NaN")
     return column.to_numpy()
+
+
+# ------------------------------------------------------------------ streams whose head was read before
+#
+# All before the columns (schema, number of samples, where each buffer lies) is the same bytes for batches of the same
+# length. So a head that polars has read once, and whose columns were found to lie where `_Layout` says, need not be
+# read again: a tenth of the time. Any other head, and any other writer, goes the whole way.
+
+
+class _Layout(NamedTuple):
+    """Where the columns of so many samples lie."""
+
+    n: int
+    bytes_n: int
+    """Of the whole stream."""
+    columns: tuple[tuple[type, int], ...]
+    """Type and offset of each."""
+
+    def read(self, data: bytes) -> list[NDArray[Any]]:
+        return [np.frombuffer(data, dtype, self.n, offset) for dtype, offset in self.columns]
+
+    def fits(self, data: bytes) -> bool:
+        return len(data) == self.bytes_n and data.endswith(_END)
+
+
+KNOWN_MAX: Final = 2048
+_ALIGNED: Final = 64
+_END: Final = bytes.fromhex("ffffffff00000000")
+_KNOWN: Final[dict[bytes, _Layout]] = {}
+"""By the head of the stream."""
+
+
+def _layout(n: int, head_bytes: int) -> _Layout:
+    offset, columns = head_bytes, []
+    for dtype in SAMPLE_DTYPES.values():
+        columns.append((dtype, offset))
+        offset += -(-n * np.dtype(dtype).itemsize // _ALIGNED) * _ALIGNED
+    return _Layout(n, offset + len(_END), tuple(columns))
+
+
+def _learn(data: bytes, columns: list[NDArray[Any]]) -> None:
+    layout = _layout(len(columns[0]), _HEAD)
+    if not (layout.n and layout.fits(data)):
+        return
+    if all(a.tobytes() == b.tobytes() for a, b in zip(layout.read(data), columns, strict=True)):
+        if len(_KNOWN) >= KNOWN_MAX:
+            _KNOWN.clear()
+        _KNOWN[data[:_HEAD]] = layout
+
+
+def _head_bytes() -> int:
+    one = SampleBatch("", 0, 0, *(np.zeros(1, dtype) for dtype in SAMPLE_DTYPES.values()))
+    return len(encode_columns(one)) - _layout(1, 0).bytes_n
+
+
+_HEAD: Final = _head_bytes()
+"""Bytes before the columns in a stream that polars writes; the same for any number of samples."""

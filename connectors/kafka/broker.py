@@ -301,9 +301,8 @@ def cluster_id(quorum: Sequence[Node]) -> str:
     22
     """
     told = ",".join(f"{n.number}@{n.controller_port}" for n in quorum)
-    identity = base64.urlsafe_b64encode(hashlib.sha256(told.encode()).digest()[:16]).decode().rstrip("=")
-    # One in 64 would begin with a hyphen, and StorageTool would take it for an option.
-    return identity.replace("-", "_")
+    # An id that begins with a dash would be taken for an option.
+    return base64.b64encode(hashlib.sha256(told.encode()).digest()[:16], altchars=b"AB").decode().rstrip("=")
 
 
 def scram(name: str, password: str) -> str:

@@ -1,52 +1,34 @@
 """Sends what the spool has synced to `telemetry.v1`, in order, for as long as it takes. A thread of its own.
 
-Each partition is a lane, and a lane has one batch on its way at a time: the next one goes when a broker has the one
-before. So whatever fails, nothing behind it was sent yet, and order holds without trusting a client's retries.
-While one lane waits for a leader, the others go on, as far as the window reaches. Whatever happens to a producer, the
-next one begins at the acknowledged position; what is sent twice, receivers drop.
+Whatever happens to a producer, the next one begins at the acknowledged position; what is sent twice, receivers drop.
+What is on its way at a time, and in which order, is `connectors.kafka.window`'s.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import kafka.errors as errors
 from kafka import KafkaProducer
 
-from connectors.eventlog.batches import decode_columns
 from connectors.kafka import dead
-from connectors.kafka.codec import ARROW, Message, encode_message
 from connectors.kafka.connection import connect, translate
 from connectors.kafka.spool import Spool
-from connectors.kafka.spoolfiles import Stored, head_of
-from schemas.errors import CodecError, ConfigError, ConnectionFault, LogError
-from schemas.samples import Gap
+from connectors.kafka.window import TOPIC, Forwarded, Refusal, Refused, Window
+from schemas.errors import ConfigError, ConnectionFault, LogError
 from schemas.settings import KafkaSettings
-from schemas.topics import partition_of
 
 LOG = logging.getLogger("jidoka.forward")
 
-TOPIC: Final = "telemetry.v1"
-WINDOW_BYTES_MAX: Final = 16_000_000
-WINDOW_MESSAGES_MAX: Final = 4_096
-"""What is in memory, sent or about to be. A lane that stands still holds the others up only when it fills all of it."""
-BATCH_BYTES_MAX: Final = 512_000
-"""Of one lane at a time; below what a broker takes in one request for a partition."""
-ROUND_S: Final = 1.0
-"""Wall time to wait for the slowest lane before the others go on."""
 IDLE_S: Final = 0.2
 NOTE_S: Final = 1.0
 """Wall time between two notes of what was acknowledged."""
 BACKOFF_S, BACKOFF_S_MAX = 0.2, 2.0
 """Wall time before the second attempt to reach a broker, doubled with each one up to the bound."""
-WEDGED_S: Final = 45.0
-"""Wall time after which a batch that got no answer of any kind ends the producer."""
 CLOSE_S: Final = 5.0
 PRODUCER: Final[Mapping[str, Any]] = {
     "acks": "all",
@@ -67,47 +49,6 @@ PRODUCER: Final[Mapping[str, Any]] = {
     "metrics_enabled": False,
 }
 """How the producer is set up, whatever the connection."""
-_FOR_GOOD: Final = (
-    errors.MessageSizeTooLargeError,
-    errors.RecordListTooLargeError,
-    errors.InvalidRecordError,
-    errors.InvalidTimestampError,
-)
-"""What no second attempt mends."""
-
-
-@dataclass(slots=True)
-class Forwarded:
-    """What happened since the start, for metrics. Written by the forwarder alone."""
-
-    sent_n: int = 0
-    """Messages given to a producer, repeated ones too."""
-    acknowledged_n: int = 0
-    retries_n: int = 0
-    """Producers that were given up, and attempts to reach a broker that failed."""
-    refused_n: int = 0
-    """Messages that a broker refused for good; each is a dead letter and a gap."""
-    lost_samples_n: int = 0
-    """In those."""
-    connected: bool = False
-    oldest_at: int | None = None
-    """Agent time of the oldest message that is not acknowledged; None: there is none."""
-
-
-@dataclass(slots=True)
-class _Sending:
-    """A message of the window."""
-
-    stored: Stored
-    message: Message
-    """What is sent: the stored one, or the gap in its place."""
-    partition: int
-    alone: bool = False
-    """Whether it must be the only one of its batch: something in its last one was refused."""
-    refused: bool = False
-    future: Any = None
-    sent_s: float = 0.0
-    done: bool = False
 
 
 class Forwarder(threading.Thread):
@@ -130,6 +71,7 @@ class Forwarder(threading.Thread):
         """Why nothing can be sent now; empty: it can."""
         self.failure: BaseException | None = None
         """Why it ended by itself."""
+        self._refused = Refused()
         self._stopping = threading.Event()
         self._stop_by_s = 0.0
         self._noted_s = 0.0
@@ -150,6 +92,9 @@ class Forwarder(threading.Thread):
             except (LogError, ConfigError) as error:
                 self.failure = error
                 return
+            except Refusal:
+                self.counters.retries_n += 1
+                continue
             except Exception as error:  # noqa: BLE001  The top of a thread: told, counted, and begun again.
                 self._tell(error)
             backoff_s = BACKOFF_S if self.counters.acknowledged_n > before_n else min(2 * backoff_s, BACKOFF_S_MAX)
@@ -209,130 +154,20 @@ class Forwarder(threading.Thread):
             raise translate(error, self._settings, doing=f"use {name}") from error
 
     def _forward(self, producer: Any) -> None:
-        window: list[_Sending] = []
-        read_to = self._spool.acknowledged
+        window = Window(self._spool, producer, self._partitions, self._refused, self.counters)
         while not self._ended():
             self._spool.news.clear()
-            read_to = self._fill(window, read_to)
-            self.counters.oldest_at = head_of(window[0].stored.message)[1].at if window else None
+            some = window.fill()
             self._note()
-            if not window:
-                self._spool.news.wait(IDLE_S)
-                continue
-            self._send(producer, window)
-            _flush(producer)
-            self._settle(producer, window)
-
-    def _fill(self, window: list[_Sending], read_to: int) -> int:
-        """Read on, as far as the window reaches; returns the position that was read last."""
-        room = WINDOW_BYTES_MAX - sum(len(each.message.value) for each in window)
-        if room <= 0 or len(window) >= WINDOW_MESSAGES_MAX:
-            return read_to
-        for stored in self._spool.read(after=read_to, bytes_max=min(room, WINDOW_BYTES_MAX // 4)):
-            partition = partition_of(stored.message.key.decode(), self._partitions)
-            window.append(_Sending(stored, stored.message, partition))
-            read_to = stored.position
-        return read_to
-
-    def _send(self, producer: Any, window: list[_Sending]) -> None:
-        """Give the producer the next batch of every lane that has none on its way."""
-        closed = {each.partition for each in window if each.future is not None and not each.done}
-        bytes_n: dict[int, int] = {}
-        for each in window:
-            if each.done or each.partition in closed:
-                continue
-            size = bytes_n.get(each.partition, 0) + len(each.message.value)
-            if each.partition in bytes_n and (size > BATCH_BYTES_MAX or each.alone):
-                closed.add(each.partition)
-                continue
-            bytes_n[each.partition] = size
-            if each.alone:
-                closed.add(each.partition)
-            each.future, each.sent_s = self._sent(producer, TOPIC, each.message, each.partition), time.monotonic()
-            self.counters.sent_n += 1
-
-    def _sent(self, producer: Any, topic: str, message: Message, partition: int | None) -> Any:
-        return producer.send(
-            topic, message.value, message.key, list(message.headers), partition, timestamp_ms=_timestamp_ms(message)
-        )
-
-    def _settle(self, producer: Any, window: list[_Sending]) -> None:
-        """Take what came of the batches on their way; acknowledge what has nothing open before it.
-
-        Raises:
-            KafkaError: a batch failed in a way that another producer may mend.
-        """
-        for each in window:
-            if each.done or each.future is None:
-                continue
-            if not each.future.is_done:
-                if time.monotonic() - each.sent_s > WEDGED_S:
-                    raise errors.KafkaTimeoutError(f"no answer for {WEDGED_S:g} s")
-            elif each.future.succeeded():
-                each.done = True
-                self.counters.acknowledged_n += 1
+            if some:
+                window.go_round()
             else:
-                self._failed(producer, each)
-        done_n = next((n for n, each in enumerate(window) if not each.done), len(window))
-        self._spool.acknowledge(each.stored for each in window[:done_n])
-        del window[:done_n]
-
-    def _failed(self, producer: Any, each: _Sending) -> None:
-        """Send again alone what was in a refused batch; put a gap in the place of what is refused alone."""
-        error, each.future = each.future.exception, None
-        # Of a batch with a bad record, the good ones fail too, with the plain class.
-        if not isinstance(error, _FOR_GOOD) and type(error) is not errors.KafkaError:
-            raise error
-        if not each.alone:
-            each.alone = True
-            return
-        if each.refused:
-            LOG.error("even the gap for message %d of the spool is refused: %s", each.stored.position, error)
-            each.done = True
-            return
-        self._refuse(producer, each, error)
-
-    def _refuse(self, producer: Any, each: _Sending, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        origin = f"collect {TOPIC}/{each.partition}"
-        LOG.error("message %d of the spool is refused for good: %s", each.stored.position, reason)
-        self._sent(producer, dead.TOPIC, dead.dead_letter(each.message, reason=reason, origin=origin), None)
-        gap, samples_n = _gap_for(each.message, f"refused by the broker: {type(error).__name__}")
-        self.counters.refused_n += 1
-        self.counters.lost_samples_n += samples_n
-        each.message, each.refused = gap, True
+                self._spool.news.wait(IDLE_S)
 
     def _note(self) -> None:
         if time.monotonic() - self._noted_s >= NOTE_S:
             self._spool.note()
             self._noted_s = time.monotonic()
-
-
-def _gap_for(message: Message, reason: str) -> tuple[Message, int]:
-    """Return the gap with the number of a message, and how many samples it stands for."""
-    source, head = head_of(message)
-    said = dict(message.headers)
-    tags, from_at, until_at, samples_n = (), head.at, head.at, 0
-    if said["content-type"] == ARROW:
-        from_at, until_at, samples_n = int(said["first_at"]), int(said["last_at"]), int(said["n"])
-        try:
-            batch = decode_columns(message.value, source=source, epoch=head.epoch, seq=head.seq)
-            tags = tuple(sorted(set(batch.tag.tolist())))
-        except CodecError:
-            tags = ()  # All of the cell.
-    gap = Gap(source, head.epoch, head.seq, tags, from_at, until_at, reason)
-    return encode_message(head.cell, head.at, gap, said["tags"].decode()), samples_n
-
-
-def _timestamp_ms(message: Message) -> int:
-    """Return the message's time for the broker, which keeps and deletes by it: when it was taken."""
-    return max(0, head_of(message)[1].at // 1000)
-
-
-def _flush(producer: Any) -> None:
-    """Let everything go, and wait for answers; what has none by then is seen at the futures."""
-    with contextlib.suppress(errors.KafkaError):
-        producer.flush(ROUND_S)
 
 
 def _close(producer: Any) -> None:

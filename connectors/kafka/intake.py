@@ -6,7 +6,7 @@ Gap, which goes out before anything that comes after it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
@@ -54,14 +54,16 @@ class _Source:
 class Intake:
     """The way into a spool, for all cells of a process."""
 
-    def __init__(self, spool: Spool, tags_sha256: Mapping[str, str]) -> None:
+    def __init__(self, spool: Spool, tags_sha256: Mapping[str, str], *, resuming: Collection[str] = ()) -> None:
         """Go on where the spool ended.
 
         Args:
             spool: Open.
             tags_sha256: By cell path, `tag_table_sha256` of its tags.
+            resuming: Sources that read on where they ended, and tell themselves what is lost to them: for the others
+                all is lost that came while nobody collected.
         """
-        self._spool, self._tags = spool, tags_sha256
+        self._spool, self._tags, self._resuming = spool, tags_sha256, frozenset(resuming)
         self._sources: dict[str, _Source] = {}
         self._last_at: dict[str, int] = {}
         for head in spool.heads.values():
@@ -102,7 +104,8 @@ class Intake:
     def _begin(self, name: str, at: int) -> _Source:
         """Return a source as the spool knows it; what it gave while nobody collected is lost."""
         head, epoch = self._spool.heads.get(name), self._spool.epoch
-        lost = _Lost(head.at, max(head.at, at), NOT_RUNNING) if head is not None else None
+        missed = head is not None and name not in self._resuming
+        lost = _Lost(head.at, max(head.at, at), NOT_RUNNING) if head is not None and missed else None
         seq = head.seq + 1 if head is not None and head.epoch == epoch else 0
         source = self._sources[name] = _Source(epoch, seq, lost)
         return source

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 from schemas.errors import CodecError, ConnectionFault
 from schemas.observations import Observation, decode_observation
@@ -32,6 +33,15 @@ def read_range(
     Raises:
         ConnectionFault: the broker does not give what it has.
     """
+    try:
+        yield from _read_range(connection, topic, partition, start, until)
+    except KafkaError as error:
+        raise ConnectionFault(f"{topic}/{partition} cannot be read: {error}") from error
+
+
+def _read_range(
+    connection: Mapping[str, Any], topic: str, partition: int, start: int, until: int | None
+) -> Iterator[Any]:
     consumer = KafkaConsumer(**connection, enable_auto_commit=False, auto_offset_reset="earliest", group_id=None)
     try:
         where = TopicPartition(topic, partition)
@@ -89,5 +99,7 @@ def _end(connection: Mapping[str, Any], topic: str, partition: int) -> int:
     try:
         where = TopicPartition(topic, partition)
         return int(consumer.end_offsets([where])[where])
+    except KafkaError as error:
+        raise ConnectionFault(f"{topic}/{partition} cannot be read: {error}") from error
     finally:
         consumer.close(autocommit=False)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 from connectors.eventlog.files import sync_folder
-from connectors.eventlog.frames import frame_at
 from connectors.eventlog.lock import FolderLock
 from connectors.kafka.codec import Message, encode_message
 from connectors.kafka.disk import Disk
@@ -37,6 +36,7 @@ from connectors.kafka.spoolfiles import (
     spool_path,
     spool_starts,
 )
+from connectors.kafka.spoolreader import REMEDY, SpoolReader
 from schemas.errors import CodecError, LogCorrupt, LogError, LogHalted
 from schemas.samples import Gap
 
@@ -51,9 +51,7 @@ SMALL_BYTES_MAX: Final = 1_000
 """What key, headers and framing of a message take, generously."""
 PATCHES_MAX: Final = 100_000
 """Lost messages, one after the other, of which each gets a gap in its place."""
-FRAME_HEAD_BYTES: Final = 8
 _DAMAGED: Final = "the spool was damaged"
-_REMEDY: Final = "it is passed over and told as a gap; check the disk (dmesg, smartctl)"
 
 
 class Spool:
@@ -81,9 +79,7 @@ class Spool:
         self._state, self._syncing = threading.Lock(), threading.Lock()
         self._handle, self._halted, self._closed = -1, "", False
         self._patches: dict[int, Message] = {}
-        self._cursor: tuple[int, SpoolFile, int] | None = None
-        """Position that was read last, its file, and the offset behind it."""
-        self._reading: tuple[SpoolFile, int] | None = None
+        self._reader = SpoolReader(self._present)
         self.damage: tuple[str, ...] = ()
         """What could not be read at opening: file, offset and remedy; told as gaps, never silently left out."""
         self.torn_bytes = 0
@@ -178,9 +174,7 @@ class Spool:
         """
         found: list[Stored] = []
         room = bytes_max
-        while room > 0 and after < self.synced and (place := self._find(after)) is not None:
-            file, offset = place
-            stored, end = self._read_at(file, offset, after + 1)
+        while room > 0 and after < self.synced and (stored := self._reader.next_after(after)) is not None:
             # What was lost before it has its gaps in its place.
             for position in range(after + 1, stored.position) if self._patches else ():
                 if (patch := self._patches.get(position)) is not None:
@@ -188,7 +182,6 @@ class Spool:
             found.append(stored)
             room -= len(stored.message.value)
             after = stored.position
-            self._cursor = (after, file, end)
         return found
 
     def acknowledge(self, messages: Iterable[Stored]) -> None:
@@ -226,7 +219,7 @@ class Spool:
                 self.sync()
                 self.note()
         self._closed = True
-        self._end_reading()
+        self._reader.close()
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
@@ -262,7 +255,7 @@ class Spool:
             [file.path for file in self._files if file.last <= self.acknowledged],
         )
         self._disk.remove(done)
-        self.damage = tuple(f"{each}: {_REMEDY}" for each in damage)
+        self.damage = tuple(f"{each}: {REMEDY}" for each in damage)
         for each in self.damage:
             LOG.error("%s", each)
         self._go_on()
@@ -359,50 +352,12 @@ class Spool:
         size = len(HEADER)
         self._files.append(SpoolFile(path, first, first - 1, size, [(size, size)]))
 
+    def _present(self) -> list[SpoolFile]:
+        with self._state:
+            return list(self._files)
+
     def _is_open(self, file: SpoolFile) -> bool:
         return self._handle >= 0 and file is self._files[-1]
-
-    # ---- reading
-
-    def _find(self, after: int) -> tuple[SpoolFile, int] | None:
-        """Return where the first frame behind a position lies."""
-        with self._state:
-            files = [file for file in self._files if file.last > after]
-        if not files:
-            return None
-        if self._cursor is not None and self._cursor[0] == after:
-            _, file, offset = self._cursor
-            if (begin := _in_spans(file, offset)) is not None:
-                return file, begin
-        file, offset = files[0], 0
-        while True:  # From the beginning of the file: only at its first message, after a start or a new connection.
-            begin = _in_spans(file, offset)
-            assert begin is not None, "the file's last message is behind `after`"
-            stored, offset = self._read_at(file, begin, after + 1)
-            if stored.position > after:
-                return file, begin
-
-    def _read_at(self, file: SpoolFile, offset: int, wanted: int) -> tuple[Stored, int]:
-        """Return the message of the frame at an offset, and the offset behind it."""
-        try:
-            if self._reading is None or self._reading[0] is not file:
-                self._end_reading()
-                self._reading = (file, os.open(file.path, os.O_RDONLY))
-            handle = self._reading[1]
-            length = int.from_bytes(os.pread(handle, FRAME_HEAD_BYTES, offset)[:4], "little")
-            data = os.pread(handle, FRAME_HEAD_BYTES + length, offset)
-        except OSError as error:
-            raise LogError(f"{file.path}: {error.strerror}: check the disk, then start again") from error
-        frame = frame_at(memoryview(data), 0)
-        if frame is None:
-            detail = f"{file.path} at byte {offset}: it does not verify any more: start again: {_REMEDY}"
-            raise LogCorrupt(wanted, "spool", detail)
-        return read_message(frame), offset + frame.end
-
-    def _end_reading(self) -> None:
-        if self._reading is not None:
-            os.close(self._reading[1])
-            self._reading = None
 
     def _check(self) -> None:
         if self._closed:
@@ -415,8 +370,3 @@ class Spool:
         self.unsynced.set()
         self.news.set()
         return LogHalted(self._halted)
-
-
-def _in_spans(file: SpoolFile, offset: int) -> int | None:
-    """Return the offset, or where the next stretch of whole frames begins; None: nothing follows in this file."""
-    return next((max(begin, offset) for begin, end in file.spans if max(begin, offset) < end), None)

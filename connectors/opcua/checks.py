@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from asyncua import Client, ua
 from cryptography import x509
 
+from connectors.check import Check, failed
 from connectors.clock import ScaledClock
 from connectors.opcua import pki
 from connectors.opcua.faults import untrusted
@@ -40,17 +40,6 @@ class Clock(Protocol):
         """Microseconds since 1970 UTC."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the doctor's answer."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-    """Empty when `ok`."""
-
-
 async def check_server(cell: Cell, settings: OpcUaSettings, clock: Clock) -> list[Check]:
     """Run all checks of one cell; what cannot be asked without a failed one is left out. Never raises for the plant."""
     return [check async for check in _checks(cell, settings, clock)]
@@ -65,14 +54,14 @@ async def _checks(cell: Cell, settings: OpcUaSettings, clock: Clock) -> AsyncIte
             for check in await _session_checks(link.client, cell, clock):
                 yield check
     except ConnectionFault as fault:
-        yield _failed("session", fault)
+        yield failed("session", fault)
     if settings.actuator is not None:
         try:
             async with open_session(settings, settings.actuator) as link:
                 yield Check("actuator session", True, f"open as {settings.actuator.name!r}")
                 yield await _heartbeat_right(link.client, cell)
         except ConnectionFault as fault:
-            yield _failed("actuator session", fault)
+            yield failed("actuator session", fault)
 
 
 async def _security(settings: OpcUaSettings) -> list[Check]:
@@ -83,10 +72,10 @@ async def _security(settings: OpcUaSettings) -> list[Check]:
     try:
         der = await fetch_certificate(settings)
     except ConnectionFault as fault:
-        return [*checks, _failed("endpoint", fault)]
+        return [*checks, failed("endpoint", fault)]
     checks.append(Check("endpoint", True, f"{settings.url} offers Basic256Sha256/SignAndEncrypt"))
     if not pki.is_trusted(folder, der):
-        return [*checks, _failed("server certificate", untrusted(folder, der, settings.url))]
+        return [*checks, failed("server certificate", untrusted(folder, der, settings.url))]
     certificate = x509.load_der_x509_certificate(der)
     return [*checks, _expiry("server certificate", certificate, "Renew it in the server, then trust the new one.")]
 
@@ -219,12 +208,6 @@ async def _heartbeat_right(client: Client, cell: Cell) -> Check:
         f"{cell.agent_heartbeat_node} {'can' if ok else 'cannot'} be written",
         "" if ok else remedy,
     )
-
-
-def _failed(name: str, fault: ConnectionFault) -> Check:
-    """Part a fault's text into what was seen and what to do: remedies are its last sentences."""
-    detail, _, remedy = str(fault).partition(". ")
-    return Check(name, False, detail, remedy or "See the server's log.")
 
 
 def _who(settings: OpcUaSettings) -> str:

@@ -138,6 +138,14 @@ def read_certificate(path: Path) -> x509.Certificate:
         raise ConfigError(str(path), "certificate", f"unreadable ({error})", "Replace it by a DER file.") from error
 
 
+def own_certificate_ends_at(folder: Path) -> float:
+    """Return when our own certificate ends, seconds since 1970 UTC; 0 if it cannot be read."""
+    try:
+        return read_certificate(folder / "own" / "certificate.der").not_valid_after_utc.timestamp()
+    except (OSError, ConfigError):
+        return 0.0
+
+
 def thumbprint(certificate: x509.Certificate) -> str:
     """Return the SHA-1 of the certificate, 40 hex digits: how OPC UA tools name it to people. Not a check of trust."""
     return certificate.fingerprint(hashes.SHA1()).hex().upper()

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.config import load
+from pipelines.config import Configuration, load
 from pipelines.hosting import Folders
+from pipelines.log_lines import speak
 from pipelines.log_place import LogPlace
 from schemas.errors import ConfigError
+
+
+class LogForm(StrEnum):
+    """How the process log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
 
 Config = Annotated[
     Path, typer.Option("--config", help="Configuration folder (jidoka, plant, catalogue, policy, playbook .toml).")
@@ -19,7 +30,27 @@ Data = Annotated[
     Path | None, typer.Option("--data", help="Data folder; instead of --config where only stored facts are read.")
 ]
 CellOption = Annotated[str, typer.Option("--cell", help="Cell id or path; may be left out where there is only one.")]
+Http = Annotated[
+    int | None,
+    typer.Option("--http", min=0, max=65535, help="Port for /metrics, /healthz and /readyz; goes over http.port."),
+]
+Log = Annotated[LogForm, typer.Option("--log", help="How the process log is written: lines of text, or of JSON.")]
 HERE = Path()
+
+
+def prepared(config: Path, http: int | None, log: LogForm, process: str) -> Configuration:
+    """Return the configuration of a process that runs for long, which logs as asked from now on.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    speak(log.value, process=process)
+    configuration = load(config)
+    if http is None:
+        return configuration
+    settings = configuration.settings
+    told = settings.model_copy(update={"http": settings.http.model_copy(update={"port": http})})
+    return replace(configuration, settings=told)
 
 
 def folders(config: Path, data: Path | None) -> Folders:

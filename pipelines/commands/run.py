@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands.options import HERE, Config
+from pipelines.commands.options import HERE, Config, Http, Log, LogForm, prepared
+from pipelines.commands.topics import Kafka, kafka_settings
 from pipelines.config import load
 from pipelines.hosting import Parts
+from pipelines.log_lines import announce
 from pipelines.runner import running, until_failure
 
 
@@ -23,13 +25,13 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def run(config: Config = HERE) -> None:
+def run(config: Config = HERE, http: Http = None, log: Log = LogForm.TEXT) -> None:
     """Run the agent of a configuration folder until it is told to end."""
-    configuration = load(config)
+    configuration = prepared(config, http, log, "run")
 
     async def go() -> None:
         async with running(configuration, parts_of(configuration)) as runtime:
-            print(f"running {', '.join(runtime.services)}; operator socket {runtime.folders.socket}", flush=True)
+            announce(f"running {', '.join(runtime.services)}; operator socket {runtime.folders.socket}")
             await until_failure(runtime)
 
     until_told(go())
@@ -81,21 +83,19 @@ def demo(
     interactive(speed=speed, seed=seed, data=data, headless=headless)
 
 
-def doctor(config: Config = HERE) -> None:
-    """Check configuration, server, certificates, clock, tags, rights and permissives; say what to mend."""
-    from connectors.opcua.checks import check_server
-    from pipelines.hosting import clock_of
+def doctor(config: Config = HERE, kafka: Kafka = "") -> None:
+    """Check configuration, plant, this machine, and broker and database if there are any; say what to mend."""
+    from pipelines.doctor import examine
 
     configuration = load(config)
     print(f"ok    configuration: {len(configuration.plant.cells)} cells, all files agree")
+    broker = kafka_settings(config, kafka) if kafka else configuration.settings.kafka
     failed = False
-    for each in configuration.plant.cells:
-        clock = clock_of(configuration.settings)
-        for check in asyncio.run(check_server(each, configuration.settings.opcua, clock)):
-            failed |= not check.ok
-            print(f"{'ok  ' if check.ok else 'MEND'}  {each.id}: {check.name}: {check.detail}")
-            if not check.ok:
-                print(f"      -> {check.remedy}")
+    for subject, check in examine(configuration, broker):
+        failed |= not check.ok
+        print(f"{'ok  ' if check.ok else 'MEND'}  {subject}: {check.name}: {check.detail}", flush=True)
+        if not check.ok:
+            print(f"      -> {check.remedy}")
     if failed:
         raise typer.Exit(1)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import HERE, Config
+from pipelines.commands.options import HERE, Config, Http, Log, LogForm, prepared
 from pipelines.commands.run import parts_of, until_told
 from pipelines.commands.topics import Kafka, kafka_settings
-from pipelines.config import Configuration, load
-from pipelines.hosting import Folders
+from pipelines.config import Configuration
+from pipelines.hosting import Folders, clock_of
+from pipelines.log_lines import announce
 from schemas.errors import ConfigError
 from schemas.plant import Cell
 
@@ -33,9 +35,13 @@ def collect(
     recording: Annotated[
         Path | None, typer.Option("--recording", help="Send this file (CSV, CSV.gz, Parquet) instead, and end.")
     ] = None,
+    http: Http = None,
+    log: Log = LogForm.TEXT,
 ) -> None:
     """Collect cells into a spool on disk, and from there to telemetry.v1, until it is told to end."""
     from pipelines.collect import collect_recording, collecting_cells
+    from pipelines.operation.collect import ToldCollect
+    from pipelines.operation.server import telling
 
     settings = kafka_settings(config, kafka)
     # A broker named directly says itself how many partitions there are; a configuration must be right.
@@ -44,53 +50,56 @@ def collect(
         came = collect_recording(recording, settings, partitions=partitions)
         print(f"{recording}: {came.taken_n} messages, {came.taken_samples_n} samples, {came.refused_n} refused")
         return
-    configuration = load(config)
+    configuration = prepared(config, http, log, "collect")
     chosen = cells_of(configuration, cells or [])
 
     async def go() -> None:
-        async with collecting_cells(
+        opened = collecting_cells(
             configuration,
             chosen,
             settings,
             partitions=partitions,
             bytes_max=settings.spool_bytes_max,
-        ) as collecting:
-            waiting = collecting.figures(0).unacknowledged_n
-            names = ", ".join(cell.path for cell in chosen)
-            print(f"collecting {names}; spool {collecting.spool.folder}, {waiting} messages waiting", flush=True)
-            await asyncio.Event().wait()
+        )
+        async with opened as collecting:
+            told = ToldCollect(configuration, collecting, clock_of(configuration.settings))
+            async with telling(configuration.settings.http, told):
+                waiting = collecting.figures(0).unacknowledged_n
+                names = ", ".join(cell.path for cell in chosen)
+                announce(f"collecting {names}; spool {collecting.spool.folder}, {waiting} messages waiting")
+                await asyncio.Event().wait()
 
     until_told(go())
 
 
-def detect(config: Config = HERE, kafka: Kafka = "") -> None:
+def detect(config: Config = HERE, kafka: Kafka = "", http: Http = None, log: Log = LogForm.TEXT) -> None:
     """Run a detection worker: from telemetry.v1 to anomalies.v1. Several share the cells."""
     from pipelines.detecting import detecting
 
-    configuration = load(config)
+    configuration = prepared(config, http, log, "detect")
     until_told(detecting(configuration, kafka_settings(config, kafka)))
 
 
-def decide(config: Config = HERE, kafka: Kafka = "") -> None:
+def decide(config: Config = HERE, kafka: Kafka = "", http: Http = None, log: Log = LogForm.TEXT) -> None:
     """Run the decision service: from anomalies.v1 to the event log and the robots."""
     from pipelines.deciding import deciding, until_failure
 
-    configuration = load(config)
+    configuration = prepared(config, http, log, "decide")
     settings = kafka_settings(config, kafka)
 
     async def go() -> None:
         async with deciding(configuration, settings, parts_of(configuration)) as running:
-            print(f"deciding; operator socket {Folders(configuration.data).socket}", flush=True)
+            announce(f"deciding; operator socket {Folders(configuration.data).socket}")
             await until_failure(running)
 
     until_told(go())
 
 
-def keep(config: Config = HERE, kafka: Kafka = "") -> None:
+def keep(config: Config = HERE, kafka: Kafka = "", http: Http = None, log: Log = LogForm.TEXT) -> None:
     """Keep the cells' input from telemetry.v1 in segments, for replay."""
     from pipelines.keeping import keeping
 
-    configuration = load(config)
+    configuration = prepared(config, http, log, "keep")
     until_told(keeping(configuration, kafka_settings(config, kafka)))
 
 
@@ -98,19 +107,28 @@ def up(
     config: Config = HERE,
     kafka: Kafka = "",
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Detection workers.")] = 1,
+    http: Annotated[
+        int | None,
+        typer.Option("--http", min=0, max=65000, help="First port for /metrics, /healthz, /readyz: one a process."),
+    ] = None,
+    log: Log = LogForm.TEXT,
 ) -> None:
     """Run collector, detection and decisions on this machine, and start again whichever ends."""
     from connectors.kafka.admin import apply_topics
     from connectors.kafka.connection import check_reachable
     from pipelines.up import Supervisor, children_of
 
-    load(config)  # A configuration that is wrong is told once, before anything starts.
+    configuration = prepared(config, http, log, "up")
     settings = kafka_settings(config, kafka)
     check_reachable(settings)
     apply_topics(settings)
 
     async def go() -> None:
-        supervisor = Supervisor(children_of(config, kafka, workers=workers), lambda line: print(line, flush=True))
+        children = children_of(config, kafka, workers=workers, http=configuration.settings.http.port, log=log.value)
+        for child in children:
+            if child.port:
+                announce(f"{child.name} tells how it is on port {child.port}")
+        supervisor = Supervisor(children, announce, forward=partial(print, flush=True) if log is LogForm.JSON else None)
         async with supervisor.running():
             await asyncio.Event().wait()
 

@@ -11,7 +11,6 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from asyncua import ua
@@ -19,12 +18,12 @@ from kafka import KafkaProducer
 
 from agent.cell import CellState, apply
 from agent.ports import Clock
-from connectors.eventlog.reader import open_readonly
 from connectors.kafka.connection import client_arguments
 from connectors.opcua.session import open_session
 from pipelines.config import Configuration
 from pipelines.demo.stage import POLL_S, SCRIPT, SceneFailed, operator_request
 from pipelines.hosting import Folders, clock_of
+from pipelines.log_place import LogPlace, LogReader
 from pipelines.operator_socket import ANSWER_S, consequence
 from pipelines.runner import Runtime
 from schemas.errors import LogError
@@ -135,7 +134,7 @@ class RemoteStage(Hands):
         self._now = clock_of(configuration.settings)
         super().__init__(configuration.settings.opcua, simulation, self._now)
         self._cell, self._kafka = configuration.plant.cells[0].path, kafka
-        self._log = Folders(configuration.data).log
+        self._log = LogPlace(Folders(configuration.data), configuration.settings.postgres)
         self.speed = configuration.settings.clock.speed
         self.facts: list[AnyFact] = []
         self.state = CellState(self._cell)
@@ -203,12 +202,12 @@ class RemoteStage(Hands):
         return ready()
 
 
-async def _opened(folder: Path) -> Any:
+async def _opened(place: LogPlace) -> LogReader:
     """Wait for the agent's log."""
     until_s = asyncio.get_running_loop().time() + LOG_S
     while True:
         try:
-            return open_readonly(folder)
+            return await asyncio.to_thread(place.open)
         except LogError:
             if asyncio.get_running_loop().time() > until_s:
                 raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, assert_never
 
 from pipelines.detectors import DETECTORS
@@ -195,7 +196,7 @@ class Suite:
         return pack(
             {
                 "version": SNAPSHOT_VERSION,
-                "identity": self._identity(),
+                "identity": self._identity,
                 "rows": self.rows.state(),
                 "watches": [watch.state() for watch in self.watches],
                 "episodes": self.episodes.state(),
@@ -214,7 +215,7 @@ class Suite:
         state = unpack(data)
         if state.get("version") != SNAPSHOT_VERSION:
             raise CodecError(f"snapshot of version {state.get('version')!r}, this program reads {SNAPSHOT_VERSION}")
-        if state["identity"] != self._identity():
+        if state["identity"] != self._identity:
             raise CodecError(f"snapshot of another cell or detector configuration than {self.cell.path!r}")
         self.rows.load(state["rows"])
         for watch, watch_state in zip(self.watches, state["watches"], strict=True):
@@ -227,7 +228,9 @@ class Suite:
         """Return the hash of the snapshot, 64 hex digits."""
         return hashlib.sha256(self.snapshot()).hexdigest()
 
+    @cached_property
     def _identity(self) -> str:
+        # Of ten thousand tags it takes longer than all else of a snapshot, and never changes.
         return hashlib.sha256((self.cell.model_dump_json() + self.config.sha256()).encode()).hexdigest()
 
 

@@ -6,16 +6,34 @@ A cell with several sources closes its rows by the slowest of them, and holds no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.features.columns import Columns
-from pipelines.features.packed import Mask
+from pipelines.features.packed import Counts, Floats, Mask
 from pipelines.features.row import Row
 from pipelines.features.rows import GridRows, LostSpans, TriggerRows
 from schemas.plant import Cell
 from schemas.samples import Gap, SampleBatch, Tick, is_good
+
+DEALT_MAX = 256
+"""Orders of tags that are remembered, so that 100,000 tags in batches of 1,000 have room."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dealt:
+    """Where the samples of a batch belong. It follows from their tags alone."""
+
+    known: Mask | None
+    """Which of them are tags of the cell; None: all."""
+    low: Floats
+    high: Floats
+    """What is believed, of the known ones."""
+    groups: tuple[tuple[int, Counts, Counts | None], ...]
+    """(group, slots, which of the known samples; None for all)."""
 
 
 class CellRows:
@@ -31,6 +49,7 @@ class CellRows:
         self._complete: dict[str, int] = {}
         self._arrivals = 0
         measured = [(t.id, g, s) for g, c in enumerate(self.columns) for s, t in enumerate(c.tags) if t.minus is None]
+        self._dealt: dict[bytes, Dealt] = {}
         self._where = {tag_id: (g, s) for tag_id, g, s in measured}
         measured.sort()
         self._ids = np.array([tag_id for tag_id, _, _ in measured], dtype=np.uint32)
@@ -51,18 +70,42 @@ class CellRows:
         tag, at, value, status = batch.tag, batch.source_at, batch.value, batch.status
         arrival = np.arange(self._arrivals + 1, self._arrivals + 1 + len(tag), dtype=np.int64)
         self._arrivals += len(tag)
+        dealt = self._deal(tag)
+        if dealt.known is not None:
+            self.unknown += len(tag) - len(dealt.low)
+            known = dealt.known
+            at, value, status, arrival = at[known], value[known], status[known], arrival[known]
+        # Written as a closed range, so that NaN and infinities are not good either.
+        good = (dealt.low <= value) & (value <= dealt.high)
+        if np.count_nonzero(status):
+            good &= is_good(status)
+        for g, slot, mine in dealt.groups:
+            if mine is None:
+                self.builders[g].take(slot, at, arrival, value, good)
+            else:
+                self.builders[g].take(slot, at[mine], arrival[mine], value[mine], good[mine])
+
+    def _deal(self, tag: NDArray[np.uint32]) -> Dealt:
+        """Find out where samples of these tags belong: collectors send the same tags in the same order often."""
+        key = tag.tobytes()
+        dealt = self._dealt.get(key)
+        if dealt is None:
+            if len(self._dealt) >= DEALT_MAX:
+                self._dealt.clear()
+            dealt = self._dealt[key] = self._dealt_anew(tag)
+        return dealt
+
+    def _dealt_anew(self, tag: NDArray[np.uint32]) -> Dealt:
         place = np.minimum(self._ids.searchsorted(tag), len(self._ids) - 1)
         known = self._ids[place] == tag
-        if np.count_nonzero(known) < len(known):
-            self.unknown += len(tag) - int(known.sum())
-            place, at, value, status, arrival = (a[known] for a in (place, at, value, status, arrival))
-        # Written as a closed range, so that NaN and infinities are not good either.
-        good = is_good(status) & (self._low[place] <= value) & (value <= self._high[place])
+        place = place[known]
         group, slot = self._group[place], self._slot[place]
-        for g, builder in enumerate(self.builders):
+        groups: list[tuple[int, Counts, Counts | None]] = []
+        for g in range(len(self.builders)):
             mine = (group == g).nonzero()[0]
             if len(mine):
-                builder.take(slot[mine], at[mine], arrival[mine], value[mine], good[mine])
+                groups.append((g, slot[mine], None if len(mine) == len(group) else mine))
+        return Dealt(None if known.all() else known, self._low[place], self._high[place], tuple(groups))
 
     def take_gap(self, gap: Gap) -> None:
         """Note what is lost. Values of the tags stand for the present again from their next sample on."""

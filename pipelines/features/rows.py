@@ -124,6 +124,8 @@ class RowBuilder:
             at, slot, arrival, value, good = chunks[0]
         else:
             at, slot, arrival, value, good = map(np.concatenate, zip(*chunks, strict=True))
+        if np.count_nonzero(at[1:] < at[:-1]) == 0:
+            return at, slot, arrival, value, good
         order = at.argsort(kind="stable")
         return at[order], slot[order], arrival[order], value[order], good[order]
 
@@ -141,17 +143,19 @@ class RowBuilder:
         """
         if not len(slot):
             return
-        self._fresh[slot] = True
-        self._good[slot] = good
-        self._latest_at[slot] = at
-        self._since[slot] = at
-        self._told_stale[slot[arrival > self._ended[slot]]] = False
+        where = _run(slot)
+        self._fresh[where] = True
+        self._good[where] = good
+        self._latest_at[where] = at
+        self._since[where] = at
+        if np.count_nonzero(self._told_stale):
+            self._told_stale[slot[arrival > self._ended[slot]]] = False
         if np.count_nonzero(good) < len(good):
-            slot, at, arrival, value = slot[good], at[good], arrival[good], value[good]
-        self._got[slot] = True
-        self._value[slot] = value
-        self._at[slot] = at
-        self._arrival[slot] = arrival
+            where, at, arrival, value = slot[good], at[good], arrival[good], value[good]
+        self._got[where] = True
+        self._value[where] = value
+        self._at[where] = at
+        self._arrival[where] = arrival
 
     def _close(self, start_at: int, end_at: int, *, alive: bool) -> Row:
         """Make the row from what was absorbed."""
@@ -247,6 +251,14 @@ _NOTHING = (
     np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64),
     np.empty(0, dtype=np.float64), np.empty(0, dtype=np.bool_),
 )  # fmt: skip
+
+
+def _run(slot: Counts) -> Counts | slice:
+    """Return slots that follow one another as a slice: numpy is many times faster with it. Others as they are."""
+    first = int(slot[0])
+    if int(slot[-1]) - first + 1 == len(slot) and np.count_nonzero(slot[1:] - slot[:-1] != 1) == 0:
+        return slice(first, first + len(slot))
+    return slot
 
 
 class GridRows(RowBuilder):

@@ -243,6 +243,8 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
         super().__init__(name="decide-consumer", daemon=True)
         self.failure: BaseException | None = None
         """Why it ended by itself."""
+        self.polled_s = time.monotonic()
+        """Wall time of the last poll."""
         self._decider, self._loop = decider, loop
         self._stopping = threading.Event()
         self._joining_s: float | None = time.monotonic()
@@ -288,6 +290,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
             session_timeout_ms=int(settings.session_s * 1000),
             heartbeat_interval_ms=int(settings.session_s * 1000 / 4),
             max_poll_records=POLL_MAX,
+            reconnect_backoff_max_ms=1_000,
             # How long the others wait for one that lives and does not join again.
             max_poll_interval_ms=int(join_bound_s(settings) * 1000),
             # Both topics have the same number of partitions: by ranges a process gets the same ones of both.
@@ -304,6 +307,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
 
     def _round(self, consumer: Any) -> None:
         polled = consumer.poll(timeout_ms=POLL_MS)
+        self.polled_s = time.monotonic()
         began = self._follow_changes(consumer)
         for where, records in polled.items():
             if not self._decider.has(where.partition):

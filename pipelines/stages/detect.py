@@ -24,26 +24,40 @@ from faust.types import TP, StreamT
 from agent.guard.question import Rulebook
 from agent.ports import Blobs
 from connectors.kafka import dead
+from connectors.kafka.codec import TYPES
 from pipelines.detection import Seen
 from pipelines.stages.partition import Partition, StateStore
+from pipelines.stages.sequence import Counts
 from schemas.errors import CodecError, Fenced
 from schemas.observations import Observation, encode_observation
+from schemas.samples import LineEvent
 from schemas.settings import KafkaSettings
 from schemas.topics import partition_of
 
 LOG = logging.getLogger("jidoka.detect")
 
 GROUP = "jidoka-detect"
-IN, OUT = "telemetry.v1", "anomalies.v1"
-BUFFER_MAX = 256
-"""Messages that wait within the worker."""
-POLL_MAX = 200
-"""Messages in one answer of the consumer."""
+IN, OUT, LINE = "telemetry.v1", "anomalies.v1", "line-events.v1"
+LINE_EVENT = TYPES[LineEvent].encode()
+"""`ce_type` of what is copied to `LINE`."""
+BUFFER_MAX = 3
+"""Parcels that wait within the worker; see `pipelines.stages.parcels`."""
+POLL_MAX = 100
+"""Messages in one answer of the consumer, and so in a parcel."""
+FETCH_BYTES_MAX = 4_000_000
+"""Of one partition in one answer of the broker."""
+TURN = 16
+"""Messages after which whatever else waits in the process has its turn: observations leave together by then."""
 PENDING_MAX = 500
 """Observations that wait for the broker's word; then the worker waits for them."""
+SAVE_APART_S = 1.0
+"""Wall time between two saves of a partition at least. Behind its messages a worker takes minutes of plant time in a
+second: what a save costs then is better spent on them, and no more is done twice after a crash."""
 SAVE_LOOK_S = 1.0
 """Wall time between two looks at what is not safe yet while no message comes."""
 HEARTBEAT_S = 2.0
+SEND_BYTES_MAX = 500_000
+"""Of one request with observations; with fewer a worker behind its messages waits for the broker again and again."""
 SEND_S = 120.0
 """Wall time for which a send is tried again before the worker ends itself."""
 
@@ -59,6 +73,20 @@ class Work:
     saves: int = 0
     committed: dict[int, int] = field(default_factory=dict)
     """By partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a worker is with one partition."""
+
+    next_offset: int
+    """Behind the last message that was taken."""
+    dirty: bool
+    """Whether anything was taken that is not safe."""
+    unsaved_s: float
+    """Wall time since the last save."""
+    counts: Mapping[str, Counts]
+    """By cell."""
 
 
 class Worker:
@@ -97,7 +125,7 @@ class Worker:
         self._alone = asyncio.Lock()
         """Messages, saves and changes of the assignment exclude each other."""
         self._in = _raw(app, IN)
-        self._out, self._dead = _raw(app, OUT), _raw(app, dead.TOPIC)
+        self._dead, self._line = _raw(app, dead.TOPIC), _raw(app, LINE)
         # concurrency 1: order within a partition is all there is to go by.
         app.agent(self._in, concurrency=1, name="detect")(self._detect)
         app.timer(SAVE_LOOK_S)(self._save_when_due)
@@ -107,22 +135,38 @@ class Worker:
         """Return the numbers of the partitions that this worker has now."""
         return {tp.partition for tp in self._app.consumer.assignment() if tp.topic == IN}
 
+    def standing(self) -> dict[int, Standing]:
+        """Return how far it is, by partition of which a message came."""
+        now_s = monotonic()
+        return {
+            number: Standing(
+                partition.next_offset, partition.dirty, now_s - self._saved_s.get(number, now_s), partition.counts
+            )
+            for number, partition in self._partitions.items()
+        }
+
     async def _detect(self, stream: StreamT[Any]) -> None:
-        async for event in cast(Stream[bytes], stream).noack().events():
+        async for event in cast(Stream[Any], stream).noack().events():
             try:
-                await self.take(event)
+                await self._take_parcel(event.message)
             except Exception as error:  # the top of the stage: Faust would go on with the next message
                 LOG.error("the worker ends: %r", error)
                 await self._app.crash(error)
                 raise
 
-    async def take(self, event: Any) -> None:
-        """Process one message of the topic."""
-        message = event.message
+    async def _take_parcel(self, parcel: Any) -> None:
+        for number, message in enumerate(parcel.value, 1):
+            await self.take(message, parcel.generation_id)
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+
+    async def take(self, message: Any, generation_id: int) -> None:
+        """Process one message of the topic, fetched in this generation of the group."""
         async with self._alone:
-            if message.generation_id != self._app.consumer_generation_id:
+            if generation_id != self._app.consumer_generation_id:
                 return  # It was fetched before the partitions were dealt anew: whoever has it now reads it again.
             partition = self._partition(message.partition)
+            begun = partition.next_offset
             headers = tuple(message.headers or ())
             self.work.messages += 1
             try:
@@ -132,9 +176,11 @@ class Worker:
                 return
             for each in seen:
                 await self._give(each)
+            if message.offset >= begun and dict(headers).get("ce_type") == LINE_EVENT:
+                await self._copy(message)
             if len(self._pending) >= PENDING_MAX:
                 await self._acknowledged()
-            if partition.due:
+            if partition.due and self._unsaved_s(message.partition) >= SAVE_APART_S:
                 await self._save(message.partition)
 
     def _partition(self, number: int) -> Partition:
@@ -153,24 +199,38 @@ class Worker:
         for data in seen.blobs.values():
             self._blobs.put(data)
         if seen.observation is not None:
-            await self._send(self._out, seen.observation)
+            await self._send(seen.observation)
 
-    async def _send(self, topic: Any, observation: Observation) -> None:
+    async def _send(self, observation: Observation) -> None:
+        # Past `Topic.send`, which lets the whole process have three turns before each message.
+        producer = self._app.producer
+        await producer.maybe_start()
+        headers = {
+            "ce_specversion": b"1.0",
+            "ce_id": f"{observation.cell}/{observation.begun_at}/{observation.position}".encode(),
+            "ce_source": observation.cell.encode(),
+            "ce_type": b"jidoka.observation/1",
+            "content-type": b"application/json",
+        }
         self._pending.append(
-            await topic.send(
+            await producer.send(
+                OUT,
                 key=observation.cell.encode(),
                 value=encode_observation(observation),
                 partition=partition_of(observation.cell, self._settings.partitions),
-                headers={
-                    "ce_specversion": b"1.0",
-                    "ce_id": f"{observation.cell}/{observation.begun_at}/{observation.position}".encode(),
-                    "ce_source": observation.cell.encode(),
-                    "ce_type": b"jidoka.observation/1",
-                    "content-type": b"application/json",
-                },
+                timestamp=None,
+                headers=headers,
             )
         )
         self.work.observations += 1
+
+    async def _copy(self, message: Any) -> None:
+        """Hand on a line event, as it came, for those who want nothing else of the input."""
+        self._pending.append(
+            await self._line.send(
+                key=message.key, value=message.value, partition=message.partition, headers=tuple(message.headers)
+            )
+        )
 
     async def _bury(self, message: Any, reason: str) -> None:
         """Hand on, as it came, what nobody can read; with why, and where it lay."""
@@ -210,9 +270,12 @@ class Worker:
     async def _save_when_due(self) -> None:
         async with self._alone:
             for number, partition in list(self._partitions.items()):
-                waited_s = monotonic() - self._saved_s.setdefault(number, monotonic())
-                if partition.dirty and waited_s >= self._settings.snapshot_s:
+                if partition.dirty and (partition.due or self._unsaved_s(number) >= self._settings.snapshot_s):
                     await self._save(number)
+
+    def _unsaved_s(self, number: int) -> float:
+        """Return the wall time since the last save of a partition, or since this was asked first."""
+        return monotonic() - self._saved_s.setdefault(number, monotonic())
 
     async def _revoked(self, app: Any, revoked: set[TP], **_: Any) -> None:
         """Leave what is to be left in order; whoever gets it next goes on from there."""

@@ -13,6 +13,7 @@ from agent.guard.question import Rulebook
 from connectors.kafka.codec import decode_message
 from pipelines.detection import Seen
 from pipelines.stages.cell_stage import CellStage
+from pipelines.stages.sequence import Counts
 from schemas.errors import CodecError
 from schemas.facts import LineStateChanged
 from schemas.records import SavedState
@@ -122,6 +123,11 @@ class Partition:
         if saved is not None and (cold := stage.load(saved)):
             self._warn(f"{cell}: the detectors begin anew behind input {saved.position}: {cold}")
         return stage
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """What was put right, by cell."""
+        return {cell: stage.sequence.counts for cell, stage in self._stages.items()}
 
     @property
     def due(self) -> bool:

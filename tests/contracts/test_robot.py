@@ -1,90 +1,41 @@
-"""One suite for every robot: in one process, and over OPC UA against a PLC in a process of its own."""
+"""One suite for every robot, against a PLC of the simulated cell: each kind of the table `ROBOTS` by its bench."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
-import numpy as np
 import pytest
 
-from connectors.clock import VirtualClock
-from connectors.opcua import pki, session
-from connectors.plant.configuration import demo_cell
-from connectors.plant.direct import DirectPlant, DirectRobot
-from connectors.robots import ROBOTS
 from schemas.commands import Command
 from schemas.errors import ConnectionFault
 from schemas.outcomes import Answered, NotSent, Unknown
-from schemas.settings import OpcUaSettings, User
-from tests.plant_process import CellProcess
+from tests.contracts.benches import KINDS, bench
 
-CELL = demo_cell()
-START_S = 60.0
 Use = Callable[[Callable[..., Awaitable[None]]], None]
 
 
-@pytest.fixture(scope="module")
-def cell(tmp_path_factory) -> Iterator[CellProcess]:
-    process = CellProcess(tmp_path_factory.mktemp("robot"), speed=1.0)
-    process.start()
-    yield process
-    assert process.end()[0] == 0
+@pytest.fixture(scope="module", params=KINDS)
+def standing(request, tmp_path_factory) -> Iterator[tuple[str, object]]:
+    with bench(request.param).stands(tmp_path_factory.mktemp("robot")) as shared:
+        yield request.param, shared
 
 
-@asynccontextmanager
-async def over_opcua(cell: CellProcess, folder: Path) -> AsyncIterator[object]:
-    own = pki.ensure_certificate(
-        folder / "pki", application_uri=session.APPLICATION_URI, common_name=session.COMMON_NAME
-    )
-    pki.trust(cell.data / "plant" / "pki", own.certificate)
-    pki.trust(folder / "pki", Path(cell.ready["certificate"]))
-    user = User(name="actuator", password_file=str(cell.data / "plant" / "users" / "actuator.password"))
-    settings = OpcUaSettings(url=cell.ready["url"], certificates=str(folder / "pki"), actuator=user)
-    robot = ROBOTS["opcua_methods"](CELL, CELL.robots[0], settings, np.random.default_rng(1))
-    running = asyncio.create_task(robot.run())
-    try:
-        async with asyncio.timeout(START_S):
-            while not robot.connected:
-                await asyncio.sleep(0.02)
-        for _ in range(2):  # the PLC wants to see the heartbeat change
-            await robot.beat()
-            await asyncio.sleep(0.05)
-        yield robot
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+@pytest.fixture
+def use(request, standing, tmp_path) -> Use:
+    kind, shared = standing
 
-
-@asynccontextmanager
-async def in_process() -> AsyncIterator[object]:
-    plant = DirectPlant(CELL, 1, VirtualClock(1_000_000_000_000))
-    plant.run(5.0)
-    plant.station.plc.agent_beat(1)
-    plant.station.plc.agent_beat(2)
-    yield DirectRobot(plant)
-
-
-@pytest.fixture(params=["direct", "opcua"])
-def use(request, tmp_path) -> Use:
     def run(story: Callable[..., Awaitable[None]]) -> None:
         async def go() -> None:
-            opened = (
-                in_process() if request.param == "direct" else over_opcua(request.getfixturevalue("cell"), tmp_path)
-            )
-            async with opened as robot:
+            async with bench(kind).connected(shared, tmp_path) as robot:
                 present = (await robot.snapshot(["motion_speed_sp_pct"]))["motion_speed_sp_pct"].value
                 await story(robot, str(uuid.uuid5(uuid.NAMESPACE_OID, request.node.name)), present)
 
         asyncio.run(go())
 
-    if request.param == "opcua":
-        request.getfixturevalue("cell")
     return run
 
 

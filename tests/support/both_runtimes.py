@@ -96,7 +96,7 @@ async def _decided(
     store = MemoryStore(clock=clock)
     service = CellService(rules, Storage(store, blobs), intake, clock, queue_max=1_000)
     by_tier: dict[Tier, Reasoner] = {"reflex": reasoner, "proposal": reasoner}
-    advisor = Advisor(service, clock, by_tier, [LogNotifier()])
+    advisor = Advisor(service, rules.cell, clock, by_tier, [LogNotifier()])
     adopted: list[AnyFact] = [
         facts.ConfigAdopted(at=0, name=name, sha256=name, who="test", reason="test") for name in DECISIVE
     ]

@@ -25,7 +25,7 @@ from kafka import KafkaConsumer, TopicPartition
 from connectors.clock import SystemClock
 from connectors.kafka.broker import Cluster
 from connectors.kafka.codec import Arrived, decode_message
-from connectors.kafka.forward import TOPIC
+from connectors.kafka.window import TOPIC
 from pipelines.collect import collecting_cells
 from pipelines.commands.run import until_told
 from pipelines.config import load

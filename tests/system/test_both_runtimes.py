@@ -9,13 +9,16 @@ import pytest
 
 from connectors.clock import VirtualClock
 from connectors.kafka.admin import apply_topics
+from connectors.kafka.codec import decode_message
+from connectors.kafka.connection import client_arguments
+from connectors.kafka.reading import read_range
 from connectors.plant.direct import DirectPlant
 from connectors.reasoners.playbook import PlaybookReasoner
 from connectors.reasoners.recorded import RecordedReasoner
 from pipelines.config import Configuration, load
 from pipelines.simulation import START_US
 from schemas.facts import IncidentOpened, PlanProposed
-from schemas.samples import SampleBatch
+from schemas.samples import LineEvent, SampleBatch
 from tests.support.both_runtimes import decided, derived, detected, embedded, recording
 from tests.support.demo import CONFIG
 from tests.support.kafka_broker import emptied, settings_of
@@ -64,6 +67,12 @@ def test_both_runtimes_come_to_the_same_facts(inputs, kafka_broker, tmp_path):
     delivered = detected(configuration, settings, inputs)
     over_kafka = decided(rules, delivered, RecordedReasoner(first))
     assert derived(over_kafka) == derived(first)
+    copied = [
+        decode_message(record.key, record.value, record.headers).input
+        for number in range(settings.partitions)
+        for record in read_range(client_arguments(settings), "line-events.v1", number, 0)
+    ]
+    assert copied == [item for item in inputs if isinstance(item, LineEvent)] != []
 
 
 def test_other_samples_make_another_record(inputs):

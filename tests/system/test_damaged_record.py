@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.eventlog.segments import segment_starts
+from connectors.eventlog.segment_reading import segment_starts
 from tests.support.bench import Bench, jidoka, jidoka_process
 from tests.support.demo import CONFIG
 from tests.system.test_restart import base

@@ -13,6 +13,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from connectors.kafka.admin import apply_topics, check_topics, grant, require_topics
+from connectors.kafka.checks import check_cluster
 from connectors.kafka.connection import aiokafka_arguments, connect, faust_arguments, probe, translate
 from connectors.kafka.faults import AccessRefused
 from pipelines.commands.topics import read_access
@@ -24,6 +25,7 @@ from tests.support.kafka_secured import authority, secured_cluster
 
 TABLE = Path(__file__).parents[2] / "deploy/kafka/acls.toml"
 WAIT_S = 30
+CELL = "a/b/c/d/cell1"
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +176,9 @@ def test_a_key_that_others_can_read_is_not_used(secured, tmp_path):
 
 
 MAY_WRITE = {
-    "collect": {"telemetry.v1", "line-events.v1", "dead-letters.v1"},
-    "detect": {"anomalies.v1", "dead-letters.v1"},
-    "decide": {"telemetry.v1", "decisions.v1"},
+    "collect": {"telemetry.v1", "dead-letters.v1"},
+    "detect": {"anomalies.v1", "line-events.v1", "dead-letters.v1"},
+    "decide": {"telemetry.v1", "decisions.v1", "dead-letters.v1"},
     "keep": set(),
     "tools": {"operator-requests.v1"},
     "topics": set(),
@@ -199,7 +201,9 @@ def test_each_process_writes_its_topics_and_no_others(secured, user):
     ("decide", "anomalies.v1", "jidoka-decide"),
     ("decide", "operator-requests.v1", "jidoka-decide"),
     ("decide", "decisions.v1", None),
+    ("detect", "anomalies.v1", None),
     ("keep", "telemetry.v1", None),
+    ("keep", "anomalies.v1", None),
     ("tools", "decisions.v1", "jidoka-tools-1"),
     ("tools", "decisions.v1", None),
 ])  # fmt: skip
@@ -210,7 +214,7 @@ def test_each_process_reads_what_it_needs(secured, user, topic, group):
 
 @pytest.mark.parametrize(("user", "topic", "group", "on"), [
     ("collect", "telemetry.v1", None, r"a topic \(telemetry\.v1\)"),
-    ("detect", "anomalies.v1", "jidoka-detect", r"a topic \(anomalies\.v1\)"),
+    ("detect", "dead-letters.v1", "jidoka-detect", r"a topic \(dead-letters\.v1\)"),
     ("decide", "telemetry.v1", None, r"a topic \(telemetry\.v1\)"),
     ("detect", "telemetry.v1", "jidoka-decide", r"a consumer group \(jidoka-decide\)"),
     ("tools", "anomalies.v1", "jidoka-decide", r"a consumer group \(jidoka-decide\)"),
@@ -220,6 +224,36 @@ def test_a_process_reads_nothing_else(secured, user, topic, group, on):
     words = rf"user '{user}' may not read: the broker's access list gives no right on {on}\. Grant it as deploy/kafka/"
     with pytest.raises(AccessRefused, match=words):
         read(secured.settings(user), topic, group)
+
+
+def said_of(secured, user: str) -> dict[str, tuple[bool, str]]:
+    return {check.name: (check.ok, check.detail) for check in check_cluster(secured.settings(user), [CELL])}
+
+
+def test_the_doctor_finds_all_well_as_the_user_for_tools(secured):
+    said = said_of(secured, "tools")
+    assert {name for name, (ok, _) in said.items() if not ok} == set()
+    assert said["security"][1].startswith("SASL_SSL as user 'tools'")
+    assert "decisions.v1 READ" in said["rights"][1]
+    assert said["topics"][1].endswith("are as they must be")
+
+
+def test_the_doctor_tells_a_process_what_it_may_use_and_what_is_not_for_it_to_see(secured):
+    said = said_of(secured, "detect")
+    assert {name for name, (ok, _) in said.items() if not ok} == set()
+    assert "telemetry.v1 can be used by user 'detect'; how they are set is not for it to see" in said["topics"][1]
+    assert said["rights"][1].startswith("user 'detect' may anomalies.v1 READ+WRITE; dead-letters.v1 WRITE; ")
+    assert "no right to see it" in said["group jidoka-decide"][1]
+
+
+@pytest.mark.parametrize(("user", "check", "words"), [
+    ("topics", "rights", "user 'topics' may"),
+    ("nobody", "topics", "none can be used by user 'nobody'"),
+])  # fmt: skip
+def test_the_doctor_names_rights_that_are_too_many_or_missing(secured, user, check, words):
+    ok, detail = said_of(secured, user)[check]
+    assert not ok
+    assert words in detail
 
 
 def test_a_topic_that_one_may_not_even_see_is_told_before_anybody_waits_for_it(secured):

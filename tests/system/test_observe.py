@@ -88,6 +88,19 @@ def test_nothing_that_an_observing_agent_imports_is_made_for_acting():
     assert [m for m in observing() if m.startswith(ACTING)] == []
 
 
+def collecting() -> set[str]:
+    """What a collector process loads: all that its wiring could import, and what the command line does at its start."""
+    deep = reachable("pipelines.collect", also_in_functions=True)
+    return deep | reachable("pipelines.cli", "pipelines.commands.streams")
+
+
+def test_nothing_that_a_collector_process_imports_acts_or_calls_what_changes_a_server():
+    assert {"connectors.opcua.subscribe", "connectors.kafka.forward"} <= collecting()
+    assert [m for m in collecting() if m.startswith(ACTING)] == []
+    found = {m: writes(path_of(m).read_text()) for m in collecting()}
+    assert {m: calls for m, calls in found.items() if calls} == {}
+
+
 def test_even_imports_inside_functions_of_the_observing_wiring_lead_to_nothing_that_acts():
     deep = reachable("pipelines.observe", "pipelines.runner", also_in_functions=True)
     assert [m for m in deep if m.startswith(ACTING)] == []

@@ -13,7 +13,7 @@ import pytest
 
 from connectors.clock import SystemClock, VirtualClock
 from connectors.eventlog.blobs import FileBlobs
-from connectors.eventlog.segments import read_kept, segment_starts, stretches
+from connectors.eventlog.segment_reading import read_kept, segment_starts, stretches
 from connectors.eventlog.sqlite import SqliteStore
 from connectors.plant.direct import DirectPlant
 from pipelines.exporting import export

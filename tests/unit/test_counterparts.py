@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from connectors.kafka.jars import JARS, missing
+from connectors.kafka.jars import ARCHIVE, JARS, missing
 from tests.support.kafka_broker import need_kafka
 
 ROOT = Path(__file__).parents[2]
@@ -37,4 +37,5 @@ def test_it_fills_the_folder_in_which_the_broker_looks():
     need_kafka()
     assert missing() == ""
     assert (JARS / "pom.sha256").exists()
+    assert ARCHIVE.exists()
     assert {path.name.split("-")[0] for path in JARS.glob("*.jar")} >= {"kafka", "kafka_2.13", "log4j"}

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from connectors.kafka.instants import instant
 from connectors.kafka.mapping import Mapped, MappedEvent, NotOurs, Unmappable, map_message
+from connectors.kafka.starting import start_of
 from connectors.kafka.stream_order import StreamOrder
 from connectors.kafka.streams import StreamMapping, checked
 from pipelines.config import load
 from schemas.errors import ConfigError
 from schemas.line import PackMLState
-from schemas.samples import LineEvent, SampleBatch, Tick
+from schemas.samples import Gap, LineEvent, SampleBatch, Tick
 from schemas.streams import Stream, Streams, StreamTime, steps
 from tests.support.demo import CONFIG
 
@@ -263,13 +264,22 @@ def test_an_entry_that_contradicts_itself_is_refused(changes, words):
         mapping(**changes)
 
 
-def order() -> StreamOrder:
+def order(*places: object) -> StreamOrder:
     entry = mapping(**STATE, disorder_s=2.0, dead_after_s=10.0)
-    return StreamOrder(entry.cell, [entry.stream], epoch=3)
+    made = StreamOrder(entry.cell, [entry.stream], epoch=3)
+    made.read_from(places or [0])
+    return made
 
 
-def at(second: float) -> dict[str, object]:
-    return {"received_at": AT + int(second * 1e6), "wall_s": second}
+def at(second: float, place: int = 0) -> dict[str, object]:
+    return {"place": place, "received_at": AT + int(second * 1e6), "wall_s": second}
+
+
+def tick(source: StreamOrder, second: float, *, answering: bool = True) -> tuple[float, bool]:
+    """Tick; return how far it is complete, in seconds behind noon, and whether it is alive."""
+    word = source.tick(answering=answering, wall_s=second)[-1]
+    assert isinstance(word, Tick)
+    return (word.complete_until - AT) / 1e6, word.alive
 
 
 def force(second: float, value: float = 1.0) -> Mapped:
@@ -288,7 +298,7 @@ def state(second: float, mode: str = "RUN") -> Mapped:
 def test_samples_events_and_ticks_of_a_cell_come_in_one_order():
     source = order()
     out = [*source.take(force(1), **at(1)), *source.take(state(2), **at(2)), *source.take(state(3), **at(3))]
-    out += [*source.take(force(4), **at(4)), *source.tick(AT + 5_000_000, wall_s=5.0)]
+    out += [*source.take(force(4), **at(4)), *source.tick(answering=True, wall_s=5.0)]
     assert [type(item) for item in out] == [SampleBatch, LineEvent, SampleBatch, Tick]
     assert [(item.source, item.epoch, item.seq) for item in out] == [("kafka:cell1", 3, n) for n in range(4)]
     assert (out[0].source_at.tolist(), out[0].server_at.tolist()) == ([AT + 1_000_000], [AT + 1_000_000])
@@ -296,19 +306,94 @@ def test_samples_events_and_ticks_of_a_cell_come_in_one_order():
     assert (out[3].complete_until, out[3].alive) == (AT + 2_000_000, True)
 
 
-def test_while_nothing_comes_nothing_new_is_complete_until_the_source_is_lost():
+def test_what_was_read_to_its_end_is_complete_up_to_then_and_silence_ends_the_source():
     source = order()
-    assert [tick.alive for tick in source.tick(AT, wall_s=0.0)] == [False]
+    assert source.tick(answering=True, wall_s=0.0)[-1].alive is False
     source.take(force(1), **at(1))
-    ticks = [source.tick(AT + second * 1_000_000, wall_s=float(second))[-1] for second in (2, 11, 12)]
-    assert [tick.alive for tick in ticks] == [True, True, False]
-    assert [tick.complete_until - AT for tick in ticks] == [-1_000_000, -1_000_000, 10_000_000]
+    assert tick(source, 2) == (-1.0, True)
+    source.complete(0, AT + 8_000_000)
+    assert tick(source, 11) == (6.0, True)
+    source.complete(0, AT + 12_000_000)
+    assert tick(source, 11.5) == (10.0, False)
+
+
+def test_while_the_broker_is_away_nothing_is_complete_so_that_the_backlog_comes_in_time():
+    source = order()
+    source.take(force(1), **at(1))
+    assert [tick(source, second, answering=False) for second in (2, 60)] == [(-1.0, False), (-1.0, False)]
+    source.take(force(3), **at(61))
+    assert (tick(source, 61), source.late_n) == ((1.0, True), 0)
+
+
+def test_cell_is_as_complete_as_its_slowest_partition():
+    source = order("a", "b")
+    source.take(force(100), **at(100, "a"))
+    assert source.tick(answering=True, wall_s=100.0)[-1].complete_until == 0
+    source.take(force(20), **at(101, "b"))
+    assert (tick(source, 101), source.ahead) == ((18.0, True), {"a"})
+    source.complete("b", AT + 99_000_000)
+    assert (tick(source, 102), source.ahead) == ((97.0, True), frozenset())
+    source.read_from(["a"])
+    assert tick(source, 103) == (98.0, True)
+
+
+def test_backlog_is_told_before_the_second_is_over():
+    source = order()
+    source.take(force(0), **at(1000))
+    assert (source.due, tick(source, 1000), source.due) == (True, (-2.0, True), False)
+    source.take(force(59.999999), **at(1000))
+    assert source.due is False
+    source.take(force(60), **at(1000))
+    assert source.due is True
+
+
+def test_messages_that_cannot_be_read_any_more_are_a_gap():
+    source = order()
+    assert source.lost(0, since_at=AT, now=AT + 9, reason="gone")[-1] == Gap(
+        "kafka:cell1", 3, 0, (), AT, AT + 9, "gone"
+    )
+    source.take(force(5), **at(6))
+    batch, gap = source.lost(0, since_at=AT, now=AT + 9_000_000, reason="gone")
+    assert (len(batch), gap.from_at, gap.until_at) == (1, AT + 5_000_000, AT + 9_000_000)
 
 
 def test_a_plant_clock_that_runs_ahead_does_not_end_rows_early_and_a_late_sample_is_counted():
     source = order()
     source.take(force(3600), **at(1))
-    (batch, tick) = source.tick(AT + 2_000_000, wall_s=2.0)
-    assert (batch.source_at.tolist(), tick.complete_until) == ([AT + 3_600_000_000], AT - 1_000_000)
+    (batch, word) = source.tick(answering=True, wall_s=2.0)
+    assert (batch.source_at.tolist(), word.complete_until) == ([AT + 3_600_000_000], AT - 1_000_000)
     source.take(force(-5), **at(3))
-    assert source.late_n == 1
+    assert (source.late_n, source.latest_us) == (1, 4_000_000)
+
+
+@pytest.mark.parametrize(("message", "kind"), [
+    (b"no", "not JSON"), ({"force": 1}, "time"), ({"ts": NOON}, "not mapped"), ({"ts": NOON, "force": "1"}, "number"),
+])  # fmt: skip
+def test_reasons_are_counted_by_their_kind(message, kind):
+    outcome = understood(message)
+    assert isinstance(outcome, Unmappable)
+    assert outcome.reason.kind == kind
+
+
+def test_entries_of_one_topic_and_cell_begin_at_one_place():
+    entries = [{"topic": "t", "cell": "cell1", "time": TIME, "values": [FORCE], "from": begin} for begin in
+               ("earliest", "latest")]  # fmt: skip
+    assert Streams.model_validate({"streams": entries[:1]}).streams[0].begin == "earliest"
+    with pytest.raises(ValidationError, match="'t' differ in from"):
+        Streams.model_validate({"streams": entries})
+
+
+@pytest.mark.parametrize(("known", "more", "offset", "lost"), [
+    (None, {}, 90, ""),
+    (None, {"first": "earliest"}, 10, ""),
+    (None, {"grown": True}, 10, ""),
+    (None, {"collected": True}, 90, "forgotten"),
+    (9, {}, 10, "messages 9 to 9 were deleted"),
+    (10, {}, 10, ""),
+    (90, {}, 90, ""),
+    (91, {}, 10, "made anew"),
+])  # fmt: skip
+def test_reading_goes_on_where_it_was_or_tells_what_is_lost(known, more, offset, lost):
+    usual = {"first": "latest", "grown": False, "collected": False}
+    start = start_of(known, 10, 90, **{**usual, **more})
+    assert (start.offset, lost in start.lost, bool(lost), start.new) == (offset, True, bool(start.lost), known is None)

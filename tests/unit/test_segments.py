@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from connectors.eventlog.frames import file_header
-from connectors.eventlog.segments import SegmentWriter, read_kept, segment_starts
+from connectors.eventlog.segment_reading import Stretch, read_kept, segment_starts, stretches
+from connectors.eventlog.segments import SegmentWriter
 from schemas.errors import LogCorrupt, LogError, LogHalted
 from schemas.samples import Kept
 from tests.eventlog_support import CELL, HOUSE, file_size_limit, inputs, same_input
@@ -297,3 +298,16 @@ def test_a_closed_writer_takes_nothing(tmp_path: Path) -> None:
         segments.close()
         with pytest.raises(LogError, match="closed"):
             segments.append(inputs(1)[0])
+
+
+def test_stretches_behind_a_position_read_only_the_files_that_may_hold_it(tmp_path: Path) -> None:
+    sent = inputs(60)
+    with writer(tmp_path, bytes_max=1) as segments:
+        for one in sent:
+            if segments.append(one):
+                segments.rotate()
+    starts = segment_starts(tmp_path)
+    (tmp_path / f"segment-{starts[0]:020d}.jk").write_bytes(b"damaged")
+    with pytest.raises(LogCorrupt):
+        stretches(tmp_path)
+    assert stretches(tmp_path, after=30) == [Stretch(30, 60)]

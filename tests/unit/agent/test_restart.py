@@ -85,9 +85,10 @@ def test_a_command_never_seen_is_not_tried_again_in_observe():
     """Was: a snapshot was wished for, in a mode that has nothing to take it with."""
     story = in_phase("intended")
     story.feed(started(story.at, "observe", 2))
-    story.queried(NEVER_SEEN)
-    assert story.last(facts.CommandFailed).reason.endswith("mode is observe: nothing is sent")
+    (command_id,) = story.state.commands
+    story.feed(facts.CommandAnswered(at=story.at, command_id=command_id, by="query", outcome=NEVER_SEEN))
     assert not story.outstanding(TakeSnapshot)
+    assert not story.outstanding(Dispatch)
 
 
 def test_two_restarts_in_a_row_still_only_ask():
@@ -138,3 +139,13 @@ def test_what_was_asked_for_before_a_long_outage_is_refused_after_it():
     story.snapshot("r1")
     assert story.last(facts.RequestRefused).rule == "freshness.decision"
     assert not any(isinstance(f, facts.CommandIntended) for f in story.facts)
+
+
+@pytest.mark.parametrize("phase", ["intended", "querying", "query_pause", "reading_back"])
+def test_a_restart_in_mode_observe_leaves_what_may_have_left_to_a_person(phase):
+    story = in_phase(phase)
+    story.feed(started(story.later(5).at, "observe", 2))
+    assert story.last(facts.CommandUnresolved).reason == "mode is observe: nobody asks the robot"
+    assert [c.phase for c in story.state.commands.values()] == ["unresolved"]
+    assert not story.outstanding(QueryCommand)
+    assert not story.outstanding(ReadBack)

@@ -291,3 +291,26 @@ def test_the_rules_of_a_recorded_configuration_are_checked_too(folder, name):
     with pytest.raises(ConfigError) as caught:
         rulebooks({**files, name: b"colour = 'red'\n" + files[name]})
     assert (caught.value.file, caught.value.field) == (name, "colour")
+
+
+def test_the_files_of_the_kafka_settings_lie_below_the_data_folder(folder):
+    (folder / "jidoka.toml").write_text(SETTINGS + """
+[kafka]
+bootstrap = ["h:9093"]
+security = "SASL_SSL"
+user = { name = "collect", password_file = "users/kafka.password" }
+ca = "pki/kafka-ca.pem"
+""")  # fmt: skip
+    kafka = load(folder).settings.kafka
+    data = folder.resolve() / "var"
+    assert (kafka.user.password_file, kafka.ca) == (str(data / "users/kafka.password"), str(data / "pki/kafka-ca.pem"))
+    assert (kafka.certificate, kafka.key) == ("", "")
+
+
+def test_a_user_without_a_secured_broker_is_refused(folder):
+    (folder / "jidoka.toml").write_text(SETTINGS + """
+[kafka]
+bootstrap = ["h:9092"]
+user = { name = "collect", password_file = "users/kafka.password" }
+""")  # fmt: skip
+    assert "security SASL_… needs kafka.user, and the others have none" in mistake(folder).problem

@@ -1,0 +1,435 @@
+"""Reads a plant's own topics for one cell, in a thread of its own, and hands over to an event loop.
+
+It never writes to them. What is handed over keeps the order of each partition; while the other side is behind, nothing
+is fetched, but the group is kept. Positions are committed only when told so, and after the letters that belong before
+them. Whatever happens to a consumer, the next one goes on behind what was handed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+import kafka.errors as errors
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.structs import OffsetAndMetadata
+
+from connectors.kafka.admin import require_topics
+from connectors.kafka.codec import Message
+from connectors.kafka.connection import connect, translate
+from connectors.kafka.letters import Letterbox
+from connectors.kafka.sole_reader import SoleReader
+from connectors.kafka.starting import Start, start_of
+from schemas.errors import ConnectionFault
+from schemas.settings import KafkaSettings
+
+LOG = logging.getLogger("jidoka.plant_topics")
+
+HANDED_MAX: Final = 8
+"""Polls that wait for the other side; then nothing more is fetched."""
+RECORDS_MAX: Final = 500
+"""Of one poll."""
+LETTERS_MAX: Final = 2_000
+"""Letters that wait for the broker; then nothing more is fetched."""
+POLL_MS: Final = 200
+ASK_S: Final = 1.0
+"""Wall time between two questions where the topics end; what was there at the question is complete behind it."""
+ASK_WITHIN_MS: Final = 2_000
+ANSWER_WITHIN_S: Final = 5.0
+"""Wall time without an answer after which the broker counts as away."""
+WEDGED_S: Final = 30.0
+"""Wall time without an answer after which the consumer is given up for a new one."""
+BACKOFF_S, BACKOFF_S_MAX = 0.2, 2.0
+"""Wall time before the second attempt to reach a broker, doubled with each one up to the bound."""
+CLOSE_MS: Final = 2_000
+CONSUMER: Final[Mapping[str, Any]] = {
+    "enable_auto_commit": False,
+    # Where to begin is decided here, and a deleted stretch is told, not jumped over.
+    "auto_offset_reset": "none",
+    "isolation_level": "read_committed",
+    "allow_auto_create_topics": False,
+    "max_poll_records": RECORDS_MAX,
+    # Less than usual: partitions of one cell should come forward side by side.
+    "max_partition_fetch_bytes": 262_144,
+    "metadata_max_age_ms": 30_000,
+    "request_timeout_ms": 10_000,
+    "reconnect_backoff_max_ms": 1_000,
+    "metrics_enabled": False,
+}
+"""How the consumer is set up, whatever the connection."""
+_MOVED: Final = (
+    errors.CommitFailedError, errors.RebalanceInProgressError, errors.IllegalGenerationError,
+    errors.UnknownMemberIdError, errors.RetriableError,
+)  # fmt: skip
+"""Why a commit may fail and the next one succeed, or another reader's count."""
+_UNPLACED: Final = (errors.NoOffsetForPartitionError, errors.OffsetOutOfRangeError)
+
+
+Doing = Literal["reading", "committing"]
+
+
+class Clock(Protocol):
+    """Agent time."""
+
+    def now_us(self) -> int:
+        """Microseconds since 1970 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """These partitions are read from here on; none: another process has the cell."""
+
+    places: tuple[TopicPartition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """Messages in the order of each partition."""
+
+    records: Sequence[Any]
+    """kafka-python's: topic, partition, offset, key, value, headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """A partition was read as far as it reached at this time."""
+
+    place: TopicPartition
+    at: int
+    """Agent time, microseconds since 1970 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Messages of a partition that cannot be read any more."""
+
+    place: TopicPartition
+    reason: str
+
+
+Handed = Reads | Polled | CaughtUp | Skipped
+
+
+class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """Runs until `stop`."""
+
+    def __init__(
+        self,
+        cell_id: str,
+        first: Mapping[str, Literal["latest", "earliest"]],
+        settings: KafkaSettings,
+        clock: Clock,
+        *,
+        epoch: int,
+        collected: bool,
+    ) -> None:
+        """Prepare; nothing is connected before `start`.
+
+        Args:
+            cell_id: Whose topics; of several processes that read them, the one with the highest epoch does.
+            first: The topics, and where the very first start begins.
+            settings: Brokers and security.
+            clock: Agent time.
+            epoch: Of this start.
+            collected: Whether the topics of the cell were read before.
+        """
+        super().__init__(name=f"read-{cell_id}", daemon=True)
+        self.group = f"jidoka-collect-{cell_id}"
+        self._faults: dict[Doing, str] = {"reading": "not connected yet"}
+        self.reconnects_n = self.commits_n = self.letters_n = 0
+        """Consumers that were given up, commits that succeeded, letters that a broker has."""
+        self._first, self._settings, self._clock = first, settings, clock
+        self._epoch, self._collected = epoch, collected
+        self._stopping = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+        self._handed: deque[Handed] = deque()
+        self._held: frozenset[TopicPartition] = frozenset()
+        # Written by the other side, taken by the thread.
+        self._lock = threading.Lock()
+        self._safe: dict[TopicPartition, int] = {}
+        self._letters: list[Message] = []
+        # Of the thread alone.
+        self._letterbox = Letterbox(settings)
+        self._read: dict[TopicPartition, int] = {}
+        # How far the broker knows us to be, of what is ours.
+        self._noted: dict[TopicPartition, int] = {}
+        self._unplaced: set[TopicPartition] = set()
+        self._targets: dict[TopicPartition, tuple[int, int]] = {}
+        self._asked_s = self._answered_s = -float("inf")
+
+    # ---- the other side
+
+    def begin(self) -> None:
+        """Start, and hand over to the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self.start()
+
+    @property
+    def fault(self) -> str:
+        """Why nothing can be read or noted as read now; empty: all goes well."""
+        return "; ".join(fault for fault in self._faults.values() if fault)
+
+    @property
+    def answering(self) -> bool:
+        """Whether the broker answered lately and lets us read."""
+        return time.monotonic() - self._answered_s <= ANSWER_WITHIN_S
+
+    async def news(self, within_s: float) -> None:
+        """Return when something was handed over, or after this wall time."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), within_s)
+
+    def take(self) -> Handed | None:
+        """Return what was handed over next; None: nothing is there."""
+        try:
+            return self._handed.popleft()
+        except IndexError:
+            self._news.clear()
+            # Between the two something may have come.
+            return self._handed.popleft() if self._handed else None
+
+    def hold(self, places: Iterable[Any]) -> None:
+        """Do not fetch from these for now."""
+        self._held = frozenset(places)
+
+    def refuse(self, letter: Message) -> None:
+        """Put this on `dead-letters.v1`, before any position that is given to `commit` from now on."""
+        with self._lock:
+            self._letters.append(letter)
+
+    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Note at the broker that everything before these is durable. Soon, and again until it succeeds."""
+        with self._lock:
+            self._safe.update(positions)
+
+    def stop(self) -> None:
+        """End after the present round."""
+        self._stopping.set()
+
+    # ---- ConsumerRebalanceListener: called within poll; what follows is done behind it
+
+    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Forget what is somebody else's now."""
+        with self._lock:
+            for place in revoked:
+                self._safe.pop(place, None)
+        for place in revoked:
+            self._targets.pop(place, None)
+            self._noted.pop(place, None)
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Note what must be placed."""
+        self._unplaced = set(assigned)
+        self._hand(Reads(tuple(sorted(assigned))))
+
+    # ---- the thread
+
+    def run(self) -> None:
+        """Read for ever."""
+        backoff_s = BACKOFF_S
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            try:
+                self._with_consumer()
+            except Exception as error:  # noqa: BLE001  The top of a thread: told, counted, and begun again.
+                self._tell(error)
+            steady = self._answered_s > began_s
+            backoff_s = BACKOFF_S if steady else min(2 * backoff_s, BACKOFF_S_MAX)
+            self._stopping.wait(backoff_s)
+        self._letterbox.close()
+
+    def _tell(self, error: Exception) -> None:
+        self.reconnects_n += 1
+        if isinstance(error, errors.KafkaError):
+            error = translate(error, self._settings, doing=f"read {', '.join(self._first)} as {self.group}")
+        known = isinstance(error, ConnectionFault | OSError)
+        self._say("reading", _said(error))
+        if not known:
+            LOG.error("%s: unexpected", self.group, exc_info=error)
+
+    def _say(self, doing: Doing, fault: str) -> None:
+        """Take to memory why something does not go, and say it when that is news."""
+        if fault != self._faults.get(doing, ""):
+            LOG.log(logging.WARNING if fault else logging.INFO, "%s: %s: %s", self.group, doing, fault or "goes well")
+        self._faults[doing] = fault
+
+    def _with_consumer(self) -> None:
+        """Connect and read until told to end, or until the consumer is of no use any more."""
+        topics, session_ms = list(self._first), int(self._settings.session_s * 1000)
+        require_topics(self._settings, topics)
+        consumer = connect(
+            KafkaConsumer,
+            self._settings,
+            **CONSUMER,
+            group_id=self.group,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // 4,
+            partition_assignment_strategy=(SoleReader(self._epoch),),
+        )
+        try:
+            consumer.subscribe(topics, listener=self)
+            self._answered_s = time.monotonic()
+            while not self._stopping.is_set():
+                self._round(consumer)
+        finally:
+            self._targets.clear()
+            with contextlib.suppress(errors.KafkaError):
+                consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+
+    def _round(self, consumer: Any) -> None:
+        self._pause(consumer)
+        try:
+            polled = consumer.poll(timeout_ms=POLL_MS)
+        except _UNPLACED:
+            polled = {}
+            self._unplaced = self._unplaced or set(consumer.assignment())
+        if self._unplaced:
+            # What came of these may be from another place than it should.
+            polled = {place: records for place, records in polled.items() if place not in self._unplaced}
+            self._place(consumer)
+        for place, records in polled.items():
+            self._hand(Polled(records))
+            self._read[place] = records[-1].offset + 1
+            self._answered_s = time.monotonic()
+        self._ask(consumer)
+        self._commit(consumer)
+
+    def _pause(self, consumer: Any) -> None:
+        """Fetch nothing while the other side is behind, and nothing from partitions that are held."""
+        assigned = consumer.assignment()
+        full = len(self._handed) >= HANDED_MAX or len(self._letters) >= LETTERS_MAX
+        wanted = set(assigned) if full else self._held & assigned
+        paused = consumer.paused()
+        if more := wanted - paused:
+            consumer.pause(*more)
+        if less := (paused - wanted) & assigned:
+            consumer.resume(*less)
+
+    # ---- where to read from
+
+    def _place(self, consumer: Any) -> None:
+        """Seek in every partition that was newly assigned, or is not where we thought it was."""
+        places = sorted(self._unplaced & consumer.assignment())
+        committed = {place: consumer.committed(place, timeout_ms=ASK_WITHIN_MS) for place in places}
+        begins = consumer.beginning_offsets(places, timeout_ms=ASK_WITHIN_MS) if places else {}
+        ends = consumer.end_offsets(places, timeout_ms=ASK_WITHIN_MS) if places else {}
+        known = {place: _newest(self._read.get(place), committed[place]) for place in places}
+        topics_known = {place.topic for place, offset in known.items() if offset is not None}
+        starts = {
+            place: start_of(
+                known[place],
+                begins[place],
+                ends[place],
+                first=self._first[place.topic],
+                grown=place.topic in topics_known,
+                collected=self._collected,
+            )
+            for place in places
+        }
+        if new := {place: start.offset for place, start in starts.items() if start.new}:
+            consumer.commit(_committable(new), timeout_ms=ASK_WITHIN_MS)
+        self._noted.update({place: offset for place, offset in committed.items() if offset is not None} | new)
+        for place, start in starts.items():
+            consumer.seek(place, start.offset)
+            self._placed(place, start)
+        self._unplaced.clear()
+
+    def _placed(self, place: TopicPartition, start: Start) -> None:
+        self._read[place] = start.offset
+        self._targets.pop(place, None)
+        if start.lost:
+            reason = f"{place.topic}/{place.partition}: {start.lost}"
+            LOG.error("%s: %s; reading goes on at %d", self.group, reason, start.offset)
+            self._hand(Skipped(place, reason))
+
+    # ---- how far it is
+
+    def _ask(self, consumer: Any) -> None:
+        """Ask each second where the partitions end, and tell of those that are read that far."""
+        now_s, assigned = time.monotonic(), consumer.assignment()
+        if now_s - self._asked_s >= ASK_S:
+            self._asked_s = now_s
+            at = self._clock.now_us()
+            try:
+                ends = consumer.end_offsets(sorted(assigned), timeout_ms=ASK_WITHIN_MS) if assigned else {}
+            except errors.KafkaTimeoutError:
+                self._no_answer()
+            else:
+                self._answered(consumer, bool(assigned))
+                # An older question that is not reached yet stays: it is nearer.
+                self._targets = {place: self._targets.get(place, (end, at)) for place, end in ends.items()}
+        for place, (end, at) in list(self._targets.items()):
+            if place in assigned and place not in self._unplaced and (consumer.position(place) or 0) >= end:
+                del self._targets[place]
+                self._hand(CaughtUp(place, at))
+
+    def _answered(self, consumer: Any, assigned: bool) -> None:
+        if assigned:
+            self._answered_s = time.monotonic()
+            self._say("reading", "")
+        elif time.monotonic() - self._answered_s > ANSWER_WITHIN_S:
+            self._say(
+                "reading", "no partition is ours: another process reads for this cell, or the group is not settled yet"
+            )
+
+    def _no_answer(self) -> None:
+        silent_s = time.monotonic() - self._answered_s
+        fault = f"{', '.join(self._settings.bootstrap)}: no answer for {silent_s:.0f} s"
+        if silent_s > WEDGED_S:
+            raise ConnectionFault(f"{fault}: connecting anew")
+        if silent_s > ANSWER_WITHIN_S and not self._faults["reading"]:
+            self._say("reading", fault)
+
+    # ---- what is safe
+
+    def _commit(self, consumer: Any) -> None:
+        """Send the letters, then note the positions; what fails is tried again in the next round."""
+        with self._lock:
+            # In this order: a position is never taken without the letters that were there before it.
+            positions, letters = dict(self._safe), list(self._letters)
+        if not (positions or letters):
+            return
+        try:
+            if letters:
+                self._letterbox.send(letters)
+                self.letters_n += len(letters)
+                with self._lock:
+                    del self._letters[: len(letters)]
+            # Another process may have come further meanwhile: nothing goes back.
+            ours = {p: offset for p, offset in positions.items() if offset > self._noted.get(p, offset)}
+            if ours:
+                consumer.commit(_committable(ours), timeout_ms=ASK_WITHIN_MS)
+                self.commits_n += 1
+                self._noted.update(ours)
+        except (*_MOVED, ConnectionFault) as error:
+            self._say("committing", _said(error))
+            return
+        self._say("committing", "")
+        with self._lock:
+            self._safe = {place: offset for place, offset in self._safe.items() if positions.get(place) != offset}
+
+    def _hand(self, handed: Handed) -> None:
+        self._handed.append(handed)
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # The loop may have ended; then nobody waits.
+            self._loop.call_soon_threadsafe(self._news.set)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, ConnectionFault) else f"{type(error).__name__}: {error}"
+
+
+def _newest(*offsets: int | None) -> int | None:
+    return max((offset for offset in offsets if offset is not None), default=None)
+
+
+def _committable(positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAndMetadata]:
+    return {place: OffsetAndMetadata(offset, "", -1) for place, offset in positions.items()}

@@ -1,0 +1,1 @@
+"""How each process is, told truthfully: checks for `/readyz`, figures for `/metrics`, and the server that answers."""
