@@ -1,7 +1,7 @@
 """quixstreams: mean per tag over ten seconds, event by event, or one numpy call a batch.
 
-Run: `python quix.py BROKER TOPIC event|batch SAMPLES`. The topic has one partition, so that `group_by` needs no topic of
-its own; no changelog topics; state on disk as it comes.
+Run: `python quix.py BROKER TOPIC event|batch SAMPLES`. The topic has one partition, so that `group_by` needs no topic
+of its own; no changelog topics; state on disk as it comes.
 """
 
 from __future__ import annotations
