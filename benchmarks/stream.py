@@ -135,11 +135,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     told = parser.parse_args()
     WORK_FOLDER.mkdir(exist_ok=True)
-    results: dict[str, object] = {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-    }
+    results: dict[str, object] = {"cores": os.cpu_count(), "python": platform.python_version()}
     with tempfile.TemporaryDirectory(dir=WORK_FOLDER) as folder, cluster(Path(folder) / "kafka") as broker:
         bench = Bench(broker, Path(folder), told.rounds)
         for name in told.only:

@@ -2,7 +2,8 @@
 
 Each tag has noise around a level of its own. Behind the warm-up something is wrong with one tag of a cell at a time:
 a shift, a value beyond its hard limit, a sensor that repeats itself, bad quality; each for `FAULT_ROWS`, then normal
-again, cells one after the other. So every detector has episodes to open and to clear, as many per row as in a plant that mostly works.
+again, each cell in its own turn. So every detector has episodes to open and to clear, as many per row as in a plant
+that mostly works.
 """
 
 from __future__ import annotations
