@@ -21,6 +21,7 @@ from yarl import URL
 
 from connectors.kafka.connection import client_arguments, faust_arguments
 from connectors.kafka.reading import observations_of, read_backwards
+from connectors.kafka.seldom import hush
 from pipelines.config import Configuration
 from pipelines.operation.detect import ToldDetect
 from pipelines.operation.ends import Ends, looking
@@ -92,6 +93,7 @@ async def detecting(configuration: Configuration, kafka: KafkaSettings) -> None:
         ConnectionFault: the broker is away for too long, or refuses.
         LogError: states or blobs cannot be used.
     """
+    hush()
     async with open_states(configuration) as states, open_blobs(configuration) as blobs:
         app = make_app(configuration, kafka)
         rules = {cell.path: configuration.rules_for(cell) for cell in configuration.plant.cells}
