@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ class Deciding:
     @property
     def failure(self) -> BaseException | None:
         """Why it cannot go on, if so."""
-        return self.consumer.failure or self.decider.failure
+        return self.consumer.failure or self.decider.failure or self.consumer.stalled
 
 
 @asynccontextmanager
@@ -74,9 +76,12 @@ async def deciding(configuration: Configuration, kafka: KafkaSettings, parts: Pa
 
 async def until_failure(running: Deciding) -> None:
     """Return never; raise what stopped it."""
-    while running.failure is None:
+    while (failure := running.failure) is None:
         await asyncio.sleep(LOOK_S)
-    raise running.failure
+    if running.consumer.stalled is not None:
+        # Whoever looks for the cause needs to know where each thread stands: kafka-python's is one of them.
+        faulthandler.dump_traceback(sys.stderr, all_threads=True)
+    raise failure
 
 
 async def _end(task: asyncio.Future[None]) -> None:

@@ -21,6 +21,7 @@ from yarl import URL
 
 from connectors.kafka.connection import client_arguments, faust_arguments
 from connectors.kafka.reading import observations_of, read_backwards
+from connectors.kafka.seldom import hush
 from pipelines.config import Configuration
 from pipelines.operation.detect import ToldDetect
 from pipelines.operation.ends import Ends, looking
@@ -92,6 +93,7 @@ async def detecting(configuration: Configuration, kafka: KafkaSettings) -> None:
         ConnectionFault: the broker is away for too long, or refuses.
         LogError: states or blobs cannot be used.
     """
+    hush()
     async with open_states(configuration) as states, open_blobs(configuration) as blobs:
         app = make_app(configuration, kafka)
         rules = {cell.path: configuration.rules_for(cell) for cell in configuration.plant.cells}
@@ -165,7 +167,7 @@ class Watchdog(threading.Thread):
         """Look until stopped."""
         while not self._stopping.wait(WATCH_S):
             try:
-                stalled = self._stalled(self._committed(), self._ends())
+                stalled = self._stalled(self._committed(), self._spans())
             except Exception as error:  # noqa: BLE001  # a broker that is away is no reason to end: nobody could commit
                 LOG.warning("watchdog: %s", error)
                 self._moved.clear()
@@ -174,12 +176,14 @@ class Watchdog(threading.Thread):
                 LOG.critical("nothing committed for %g s while messages wait in %s", self._stalled_s, stalled)
                 os._exit(STALLED)
 
-    def _stalled(self, committed: Mapping[int, int], ends: Mapping[int, int]) -> list[int]:
+    def _stalled(self, committed: Mapping[int, int], spans: Mapping[int, tuple[int, int]]) -> list[int]:
         now_s, ours = time.monotonic(), self._ours()
+        # A partition of which nothing was ever committed counts from the oldest message that it still has.
         self._moved = {number: seen for number, seen in self._moved.items() if number in ours}
         for number in ours:
-            at = committed.get(number, 0)
-            if ends.get(number, 0) <= at or self._moved.get(number, (-1, 0.0))[0] != at:
+            begin, end = spans.get(number, (0, 0))
+            at = committed.get(number, begin)
+            if end <= at or self._moved.get(number, (-1, 0.0))[0] != at:
                 self._moved[number] = (at, now_s)
         return sorted(number for number, (_, since_s) in self._moved.items() if now_s - since_s > self._stalled_s)
 
@@ -191,11 +195,13 @@ class Watchdog(threading.Thread):
         finally:
             admin.close()
 
-    def _ends(self) -> dict[int, int]:
+    def _spans(self) -> dict[int, tuple[int, int]]:
+        """Return, by partition, the offset of the oldest message that is kept, and the one behind the newest."""
         consumer = KafkaConsumer(**self._connection, group_id=None)
         try:
             numbers = consumer.partitions_for_topic(IN) or set()
-            ends = consumer.end_offsets([TopicPartition(IN, n) for n in numbers])
-            return {tp.partition: end for tp, end in ends.items()}
+            where = [TopicPartition(IN, n) for n in numbers]
+            begins, ends = consumer.beginning_offsets(where), consumer.end_offsets(where)
+            return {tp.partition: (begins[tp], end) for tp, end in ends.items()}
         finally:
             consumer.close(autocommit=False)

@@ -29,7 +29,7 @@ from pipelines.hosting import HostedCell, Parts
 from pipelines.stages.observed import ObservedIntake
 from pipelines.stages.partition import UNKNOWN_MAX
 from pipelines.stages.upstream import Upstream
-from schemas.errors import CodecError
+from schemas.errors import CodecError, ConnectionFault
 from schemas.facts import AnyFact, OperatorRequested, decode
 from schemas.observations import OFFSET, Delivered, decode_observation
 from schemas.plant import Cell
@@ -48,7 +48,13 @@ UNKNOWN_BYTES_MAX = 200
 """Of a key: so much tells cells apart."""
 REVOKE_S = 3.0
 """Wall time for cells to stop before their partition goes to another process; below the shortest session."""
+JOIN_S = 30.0
 R = TypeVar("R")
+
+
+def join_bound_s(settings: KafkaSettings) -> float:
+    """Return the wall time within which a group must have dealt its partitions: members that died are out by then."""
+    return max(JOIN_S, 3 * settings.session_s)
 
 
 class Decider:
@@ -241,7 +247,17 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
         """Wall time of the last poll."""
         self._decider, self._loop = decider, loop
         self._stopping = threading.Event()
+        self._joining_s: float | None = time.monotonic()
+        """Wall time since which partitions are being dealt; None: they are dealt, perhaps none to us."""
         self._changes: queue.SimpleQueue[tuple[str, set[int]]] = queue.SimpleQueue()
+
+    @property
+    def stalled(self) -> ConnectionFault | None:
+        """Why the group should be joined anew, by another process: partitions have been dealt for far too long."""
+        since_s, bound_s = self._joining_s, join_bound_s(self._decider.settings)
+        if since_s is None or time.monotonic() - since_s < bound_s:
+            return None
+        return ConnectionFault(f"group {GROUP}: no partitions were dealt to us or to others for {bound_s:g} s")
 
     def stop(self) -> None:
         """End after the present round."""
@@ -251,6 +267,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
     def on_partitions_revoked(self, revoked: Any) -> None:
         """Stop the cells before another process may have them: it waits until all have said that they did."""
         numbers = {tp.partition for tp in revoked}
+        self._joining_s = time.monotonic()
         try:
             self._await(self._decider.revoked(sorted(numbers)), REVOKE_S)
         except TimeoutError:
@@ -259,6 +276,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         """Note it: cells are started between two polls, and that may take a while."""
+        self._joining_s = None
         self._changes.put(("assigned", {tp.partition for tp in assigned}))
 
     def run(self) -> None:
@@ -273,6 +291,8 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
             heartbeat_interval_ms=int(settings.session_s * 1000 / 4),
             max_poll_records=POLL_MAX,
             reconnect_backoff_max_ms=1_000,
+            # How long the others wait for one that lives and does not join again.
+            max_poll_interval_ms=int(join_bound_s(settings) * 1000),
             # Both topics have the same number of partitions: by ranges a process gets the same ones of both.
             partition_assignment_strategy=(RangePartitionAssignor,),
         )

@@ -165,14 +165,14 @@ async def _observed(line: Line) -> tuple[dict[str, Expected], int, dict[str, Acc
     while True:
         # In this order: what comes meanwhile (a watch tells that nobody feeds any more) is waited for in the next look.
         accepted = await asyncio.to_thread(accepted_of, line.cluster, line.configuration)
-        expected, unreadable_n = await asyncio.to_thread(expected_of, line.cluster, line.configuration)
         count = sum(len(each.observations) for each in accepted.values())
-        if all(len(accepted[path].observations) == len(each.observations) for path, each in expected.items()):
-            return expected, unreadable_n, accepted
         if count > before:
             before, until_s = count, time.monotonic() + PATIENCE_S
-        if time.monotonic() > until_s:
-            return expected, unreadable_n, accepted
+        else:  # The costly half is done when the other one has come to rest.
+            expected, unreadable_n = await asyncio.to_thread(expected_of, line.cluster, line.configuration)
+            wanted = sum(len(each.observations) for each in expected.values())
+            if wanted == count or time.monotonic() > until_s:
+                return expected, unreadable_n, accepted
         await asyncio.sleep(LOOK_S)
 
 

@@ -70,8 +70,12 @@ def zombie(folder: Path, brokers: Cluster, server: PostgresServer, *, seed: int,
         wrong, recovered_s, outcome = asyncio.run(
             decisions.zombie(folder, brokers, postgres, seed=seed, pause_s=pause_s)
         )
-    refused = "rejected" in outcome and "epoch" in outcome
-    figures = {"recovered_s": recovered_s, "refused_by_the_plc": float(refused)}
+    # By the epoch, or before that because the zombie's heartbeat has been silent.
+    figures = {
+        "recovered_s": recovered_s,
+        "refused_by_the_plc": float("rejected" in outcome),
+        "refused_by_epoch": float("epoch" in outcome),
+    }
     return Trial([*wrong, *_late(recovered_s)], figures)
 
 
