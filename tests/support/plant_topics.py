@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 from kafka import KafkaProducer, TopicPartition
-from kafka.errors import CoordinatorNotAvailableError
+from kafka.errors import RetriableError
 
 from connectors.kafka.admin import apply_topics
 from connectors.kafka.broker import Cluster
@@ -158,7 +158,7 @@ def samples(found: Sequence[Arrived], tag: int) -> list[tuple[int, float]]:
 
 def committed(cluster: Cluster, topic: str, partition: int = 0, group: str = "jidoka-collect-cell1") -> int | None:
     """How far the broker knows the collector to be; None: it knows nothing, or has just started."""
-    with admin_of(cluster) as admin, contextlib.suppress(CoordinatorNotAvailableError):
+    with admin_of(cluster) as admin, contextlib.suppress(RetriableError):
         place = admin.list_group_offsets(group)[group].get(TopicPartition(topic, partition))
         return None if place is None or place.offset < 0 else place.offset
     return None

@@ -48,6 +48,7 @@ from tests.support.staged import MemoryStates
 
 S = 1_000_000
 PART_COUNT = 20
+DIRECT = "direct:cell1"
 
 
 @pytest.fixture
@@ -76,10 +77,11 @@ def test_two_forms_of_messages_come_to_the_same_rows_and_episodes_as_their_sampl
     live = InputSequence()
     kept = [each for arrival in found for each in live.take(arrival.at, arrival.input)]
     assert Counter(type(each.input).__name__ for each in kept)["Gap"] == 0
-    # Of the live ticks only the last is told directly: rows are the same, however often they are asked for.
+    # Told directly are the first and the last of the live ticks, and between them the plant's own: rows are the same,
+    # however often they are asked for.
     first_at = min(int(item.source_at.min()) for item in inputs if isinstance(item, SampleBatch)) - 1
     until_at = max(each.input.complete_until for each in kept if isinstance(each.input, Tick))
-    direct = [Tick("s", 1, 0, first_at, True), *inputs, Tick("s", 1, 0, until_at, True)]
+    direct = [Tick(DIRECT, 1, 0, first_at, True), *inputs, Tick(DIRECT, 1, 0, until_at, True)]
     kept_directly = [Kept(n, until_at, item) for n, item in enumerate(direct, 1)]
     rows, episodes = judged(cell, kept)
     assert (rows, episodes) == judged(cell, kept_directly)
