@@ -127,7 +127,7 @@ async def judged(line: Line, *, gaps_n: int = 0) -> list[str]:
     wrong += _samples(expected, synced, gaps_n)
     wrong += _observations(expected, accepted)
     if "decide" in line.names:
-        wrong += await _decided(line, accepted)
+        wrong += await _decided(line)
         # In order, so that decisions and kept input reach to the end.
         await asyncio.gather(*(line.stop(name) for name in ("decide", "keep")))
         proof = await asyncio.to_thread(prove, line.configuration.data)
@@ -194,25 +194,25 @@ def _observations(expected: dict[str, Expected], accepted: dict[str, Accepted]) 
     return wrong
 
 
-async def _decided(line: Line, accepted: dict[str, Accepted]) -> list[str]:
+async def _decided(line: Line) -> list[str]:
     """Compare what detection said with what the log says it said."""
-    wanted = {path: [fact for o in each.observations for fact in o.facts] for path, each in accepted.items()}
     until_s, before = time.monotonic() + PATIENCE_S, -1
     while True:
+        # Both anew with each look: a watch says once more that nobody feeds, and that is a fact like others.
         logged = await _logged(line)
-        if all(len(logged.get(path, [])) >= len(facts) for path, facts in wanted.items()):
-            break
-        count = sum(len(facts) for facts in logged.values())
+        accepted = await asyncio.to_thread(accepted_of, line.cluster, line.configuration)
+        wanted = {path: [fact for o in each.observations for fact in o.facts] for path, each in accepted.items()}
+        wrong = [
+            f"{path}: the log has {len(logged.get(path, []))} facts, or others than the {len(said)} that detection gave"
+            for path, said in wanted.items()
+            if logged.get(path, []) != said
+        ]
+        count = sum(len(said) for said in logged.values())
         if count > before:
             before, until_s = count, time.monotonic() + PATIENCE_S
-        if time.monotonic() > until_s:
-            break
+        if not wrong or time.monotonic() > until_s:
+            return wrong
         await asyncio.sleep(LOOK_S)
-    return [
-        f"{path}: the log has {len(logged.get(path, []))} facts of detection, or others than the {len(facts)} it gave"
-        for path, facts in wanted.items()
-        if logged.get(path, []) != facts
-    ]
 
 
 async def _logged(line: Line) -> dict[str, list[Any]]:
