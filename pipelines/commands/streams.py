@@ -34,7 +34,10 @@ def collect(
         Path | None, typer.Option("--recording", help="Send this file (CSV, CSV.gz, Parquet) instead, and end.")
     ] = None,
 ) -> None:
-    """Collect cells into a spool on disk, and from there to telemetry.v1, until it is told to end."""
+    """Collect cells into a spool on disk, and from there to telemetry.v1, until it is told to end.
+
+    Cells that streams.toml has entries for are read from the plant's own topics, the others over OPC UA.
+    """
     from pipelines.collect import collect_recording, collecting_cells
 
     settings = kafka_settings(config, kafka)
@@ -56,7 +59,8 @@ def collect(
             bytes_max=settings.spool_bytes_max,
         ) as collecting:
             waiting = collecting.figures(0).unacknowledged_n
-            names = ", ".join(cell.path for cell in chosen)
+            from_topics = {path: f" from {', '.join(each.topics)}" for path, each in collecting.topics.items()}
+            names = ", ".join(cell.path + from_topics.get(cell.path, "") for cell in chosen)
             print(f"collecting {names}; spool {collecting.spool.folder}, {waiting} messages waiting", flush=True)
             await asyncio.Event().wait()
 
