@@ -2,7 +2,8 @@
 
 Each tag has noise around a level of its own. Behind the warm-up something is wrong with one tag of a cell at a time:
 a shift, a value beyond its hard limit, a sensor that repeats itself, bad quality; each for `FAULT_ROWS`, then normal
-again. So every detector has episodes to open and to clear, as many per row as in a plant that mostly works.
+again, each cell in its own turn. So every detector has episodes to open and to clear, as many per row as in a plant
+that mostly works.
 """
 
 from __future__ import annotations
@@ -154,6 +155,7 @@ class Made:
     def __init__(self, cell: Cell, load: Load, random: np.random.Generator) -> None:
         self._load, self._random = load, random
         self._tags = np.array([tag.id for tag in cell.tags], dtype=np.uint32)
+        self._phase = int(random.integers(load.fault_every_rows))
         self._levels = np.array([level_of(k) for k in range(load.tags)])
         self._period_us = S // load.rows_per_s
 
@@ -172,7 +174,7 @@ class Made:
         value = self._levels + self._random.standard_normal(self._load.tags)
         status = np.zeros(self._load.tags, dtype=np.uint32)
         every = self._load.fault_every_rows
-        fault, since = divmod(row - WARM_UP_ROWS, every)
+        fault, since = divmod(row - WARM_UP_ROWS + self._phase, every)
         if row >= WARM_UP_ROWS and every - since <= FAULT_ROWS:
             tag = fault * LIMITED % self._load.tags
             match fault % 4:

@@ -91,7 +91,7 @@ def encode_message(cell: str, at: int, item: Input, tags_sha256: str) -> Message
         value, content = _ENCODER.encode(_checked(item)), JSON
     if len(value) > VALUE_BYTES_MAX:
         raise CodecError(f"{item.source}: a message of {len(value)} bytes, {VALUE_BYTES_MAX} is the most: split it")
-    if not (item.source and item.epoch in _COUNT and item.seq in _COUNT and at in _I64 and _CELL.fullmatch(cell)):
+    if not (item.source and _within(_COUNT, item.epoch, item.seq) and _within(_I64, at) and _CELL.fullmatch(cell)):
         raise CodecError(f"cell {cell!r}, at {at}, source {item.source!r} {item.epoch}/{item.seq}: out of range")
     headers = (
         ("ce_specversion", SPEC_VERSION),
@@ -202,13 +202,18 @@ def _checked(item: _Other) -> _Other:
     """Refuse numbers with which nobody can calculate: JSON knows no bounds, arrays do."""
     match item:
         case LineEvent():
-            sound = item.source_at in _I64 and item.value in _I64
+            sound = _within(_I64, item.source_at, item.value)
         case Gap():
-            sound = item.from_at in _I64 and item.until_at in _I64 and all(tag in _U32 for tag in item.tags)
+            sound = _within(_I64, item.from_at, item.until_at) and _within(_U32, *item.tags)
         case Tick():
-            sound = item.complete_until in _I64 and all(tag in _U32 for tag in item.stale)
+            sound = _within(_I64, item.complete_until) and _within(_U32, *item.stale)
         case Control():
-            sound = math.isfinite(item.settle_s) and item.until_at in _I64 and all(tag in _U32 for tag in item.tags)
+            sound = math.isfinite(item.settle_s) and _within(_I64, item.until_at) and _within(_U32, *item.tags)
     if not sound:
         raise CodecError(f"{TYPES[type(item)]} {item.source[:60]}/{item.epoch}/{item.seq}: a number is out of range")
     return item
+
+
+def _within(bounds: range, *numbers: int) -> bool:
+    """Tell whether all are in a range; its own `in` would walk through it for an IntEnum's or numpy's number."""
+    return all(bounds.start <= number < bounds.stop for number in numbers)

@@ -236,7 +236,7 @@ def _state(mapping: StreamMapping, record: Any, message: Any, at: int) -> Mapped
     if name is None:
         known = ", ".join(mapping.stream.state.states)
         return Reason("state", f"state {_shown(said)} at {mapping.stream.state.path!r} is not mapped, only {known}")
-    return MappedEvent("packml.state", at, PackMLState[name])
+    return MappedEvent("packml.state", at, int(PackMLState[name]))
 
 
 def _text(mapping: StreamMapping, record: Any, message: Any, at: int) -> MappedEvent | Reason:

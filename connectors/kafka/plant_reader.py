@@ -33,9 +33,12 @@ from schemas.settings import KafkaSettings
 LOG = logging.getLogger("jidoka.plant_topics")
 
 HANDED_MAX: Final = 8
-"""Polls that wait for the other side; then nothing more is fetched."""
-RECORDS_MAX: Final = 500
-"""Of one poll."""
+"""What waits for the other side: the messages of one fetch and partition count as one. Then nothing more is fetched."""
+FETCH_BYTES_MAX: Final = 262_144
+"""Of one partition at a time, or one message: partitions of a cell should come forward side by side."""
+RECORDS_MAX: Final = 1_000_000
+"""Of one poll: all that was fetched. A partition that is paused with a part of it still to be given out is never given
+out again by kafka-python 3.0.12 (`Fetcher.fetched_records` takes a used-up one for the one in hand)."""
 LETTERS_MAX: Final = 2_000
 """Letters that wait for the broker; then nothing more is fetched."""
 POLL_MS: Final = 200
@@ -56,8 +59,7 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "isolation_level": "read_committed",
     "allow_auto_create_topics": False,
     "max_poll_records": RECORDS_MAX,
-    # Less than usual: partitions of one cell should come forward side by side.
-    "max_partition_fetch_bytes": 262_144,
+    "max_partition_fetch_bytes": FETCH_BYTES_MAX,
     "metadata_max_age_ms": 30_000,
     "request_timeout_ms": 10_000,
     "reconnect_backoff_max_ms": 1_000,

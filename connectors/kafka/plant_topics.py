@@ -162,11 +162,11 @@ class PlantTopics:
                     await _give(sink, self._message(record))
                 last = records[-1]
                 self._positions[TopicPartition(last.topic, last.partition)] = last.offset + 1
-                self._reader.hold(self._order.ahead)
                 if self._order.due:
                     await self._tick(sink)
             case _:
                 assert_never(handed)
+        self._reader.hold(self._order.ahead)
 
     async def _tick(self, sink: Sink) -> None:
         """Tell how far it is. A tick leaves nothing behind, so all that was read may be committed once it is synced."""

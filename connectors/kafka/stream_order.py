@@ -20,6 +20,9 @@ Place = Hashable
 """A partition of a topic."""
 AHEAD_US: Final = 60_000_000
 """Agent time by which a partition may be ahead of the slowest one: rows wait for all, and what waits is in memory."""
+FIRST_BACK_US: Final = 900_000_000
+"""Agent time before the first word on completeness of which rows are still made; what is older only stands for the
+present: a sample from years ago must not make rows of years."""
 DUE_US: Final = 60_000_000
 """Agent time that may newly be complete before a tick must say so: a backlog is read faster than the seconds go by."""
 
@@ -45,6 +48,7 @@ class StreamOrder:
         self._dead_after_s = max(stream.dead_after_s for stream in streams)
         self._until: dict[Place, int] = {}
         self._places: frozenset[Place] = frozenset()
+        self._oldest_at: int | None = None
         self._heard_s: float | None = None
         self._state: int | None = None
         self.late_n = 0
@@ -78,10 +82,10 @@ class StreamOrder:
                 self.late_n += 1
                 self.latest_us = max(self.latest_us, self._order.complete_until - each.at)
             # A clock of the plant that runs ahead must not call what is still to come complete.
-            self.complete(place, min(each.at, received_at))
+            self._saw(place, min(each.at, received_at))
             inputs += self._order.add(each.tag_id, Sample(each.at, received_at, each.value, each.status))
         for event in mapped.events:
-            self.complete(place, min(event.at, received_at))
+            self._saw(place, min(event.at, received_at))
             inputs += self._event(event)
         return inputs
 
@@ -101,13 +105,20 @@ class StreamOrder:
         return self._order.gap((), self._until.get(place, since_at), now, reason)
 
     def tick(self, *, answering: bool, wall_s: float) -> list[Input]:
-        """Tell how far everything has come.
+        """Tell how far everything has come; nothing of it before something is known.
 
         Args:
             answering: Whether the broker does.
             wall_s: Monotonic wall time.
         """
-        return self._order.tick(self._complete_until(), alive=answering and self.heard(wall_s))
+        until_at, alive = self._complete_until(), answering and self.heard(wall_s)
+        if self._order.complete_until:
+            return self._order.tick(until_at, alive=alive)
+        if not until_at:
+            return self._order.flush()
+        # Rows begin at the first tick: before the first sample.
+        first_at = max(until_at - FIRST_BACK_US, min(until_at, (self._oldest_at or until_at) - 1))
+        return [*self._order.tick(first_at, alive=alive), *self._order.tick(until_at, alive=alive)]
 
     @property
     def due(self) -> bool:
@@ -125,6 +136,10 @@ class StreamOrder:
     def heard(self, wall_s: float) -> bool:
         """Tell whether a message came within `dead_after_s`."""
         return self._heard_s is not None and wall_s - self._heard_s <= self._dead_after_s
+
+    def _saw(self, place: Place, at: int) -> None:
+        self._oldest_at = at if self._oldest_at is None else min(self._oldest_at, at)
+        self.complete(place, at)
 
     def _complete_until(self) -> int:
         """How far all partitions are complete; 0 as long as one of them said nothing."""

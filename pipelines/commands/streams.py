@@ -38,7 +38,10 @@ def collect(
     http: Http = None,
     log: Log = LogForm.TEXT,
 ) -> None:
-    """Collect cells into a spool on disk, and from there to telemetry.v1, until it is told to end."""
+    """Collect cells into a spool on disk, and from there to telemetry.v1, until it is told to end.
+
+    Cells that streams.toml has entries for are read from the plant's own topics, the others over OPC UA.
+    """
     from pipelines.collect import collect_recording, collecting_cells
     from pipelines.operation.collect import ToldCollect
     from pipelines.operation.server import telling
@@ -65,7 +68,8 @@ def collect(
             told = ToldCollect(configuration, collecting, clock_of(configuration.settings))
             async with telling(configuration.settings.http, told):
                 waiting = collecting.figures(0).unacknowledged_n
-                names = ", ".join(cell.path for cell in chosen)
+                from_topics = {path: f" from {', '.join(each.topics)}" for path, each in collecting.topics.items()}
+                names = ", ".join(cell.path + from_topics.get(cell.path, "") for cell in chosen)
                 announce(f"collecting {names}; spool {collecting.spool.folder}, {waiting} messages waiting")
                 await asyncio.Event().wait()
 

@@ -60,13 +60,15 @@ class Stuck:
             return []
         judged = self._watched & row.fresh & ((row.flags & BAD) == 0) & (row.values == row.values)
         same = judged & (row.values == self._last)
-        changed = judged & ~same
-        self._repeats[same] += 1
-        self._repeats[changed] = 0
-        self._since_at[changed] = row.end_at
-        self._last[judged] = row.values[judged]
-        context.doubtful |= same & (self._repeats > self._natural)
-        stuck = same & (self._repeats >= self._allowed)
+        stuck, changed = same, judged
+        if np.count_nonzero(same):
+            changed = judged & ~same
+            self._repeats[same] += 1
+            context.doubtful |= same & (self._repeats > self._natural)
+            stuck = same & (self._repeats >= self._allowed)
+        np.copyto(self._repeats, 0, where=changed)
+        np.copyto(self._since_at, row.end_at, where=changed)
+        np.copyto(self._last, row.values, where=judged)
         begins, ends = self._latch.step(row.end_at, stuck, judged & ~context.blocked)
         return [self._begin(slot, row) for slot in begins] + [Signal(slot, begins=False) for slot in ends]
 

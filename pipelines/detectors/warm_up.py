@@ -29,6 +29,11 @@ class WarmUp:
         self._buffer = np.zeros((rows, n))
         self._any = bool(self.learning.any())
 
+    @property
+    def over(self) -> bool:
+        """Whether no tag learns."""
+        return not self._any
+
     def take(self, end_at: int, values: Floats, usable: Mask) -> list[tuple[Counts, Floats]]:
         """Keep one row.
 

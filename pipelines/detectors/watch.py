@@ -93,7 +93,7 @@ class Watch:
                 if detector.family == "data":
                     self._open[name][signal.slot] = signal.begins
                     self._open_n += 1 if signal.begins else -1
-        if executing and not self.columns.beyond_limits(row.values).any():
+        if executing and not self._warm_up.over and not self.columns.beyond_limits(row.values).any():
             self._learn(row, ~(self._blocked(shelved) | doubtful), judgement)
         return judgement
 

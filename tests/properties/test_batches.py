@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from connectors.eventlog import batches as batches_module
 from connectors.eventlog.batches import decode_batch, decode_columns, encode_batch, encode_columns
 from schemas.errors import CodecError
 from schemas.samples import SAMPLE_DTYPES, Kept, SampleBatch
@@ -35,6 +36,26 @@ def test_a_batch_comes_back_bit_for_bit_with_its_dtypes(sent: SampleBatch) -> No
     assert same_input(Kept(1, 1, got), Kept(1, 1, sent))
     alone = decode_columns(encode_columns(sent), source=sent.source, epoch=sent.epoch, seq=sent.seq)
     assert same_input(Kept(1, 1, alone), Kept(1, 1, sent))
+
+
+@pytest.mark.parametrize("compression", ["uncompressed", "zstd", "lz4"])
+def test_a_second_batch_of_the_same_length_is_read_as_the_first_whoever_wrote_it(compression) -> None:
+    for seed in (1, 2):
+        sent = batch(seed)
+        stream, columns = io.BytesIO(), {name: getattr(sent, name) for name in SAMPLE_DTYPES}
+        pl.DataFrame(columns).write_ipc_stream(stream, compression=compression)
+        got = decode_columns(stream.getvalue(), source=sent.source, epoch=sent.epoch, seq=sent.seq)
+        assert same_input(Kept(1, 1, got), Kept(1, 1, sent))
+
+
+def test_lengths_beyond_those_that_are_remembered_are_read_all_the_same(monkeypatch) -> None:
+    monkeypatch.setattr(batches_module, "KNOWN_MAX", 3)
+    monkeypatch.setattr(batches_module, "_KNOWN", {})
+    for n in (*range(1, 9), *range(1, 9)):
+        zeros = {name: np.arange(n).astype(dtype) for name, dtype in SAMPLE_DTYPES.items()}
+        sent = SampleBatch("s", 0, 0, **zeros)
+        assert same_input(Kept(1, 1, decode_batch(encode_batch(sent))), Kept(1, 1, sent))
+    assert len(batches_module._KNOWN) <= 3
 
 
 def test_every_nan_keeps_its_bits() -> None:

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from connectors.kafka.codec import VALUE_BYTES_MAX, Message, decode_message, encode_message, tag_table_sha256
 from connectors.kafka.dead import dead_letter
 from schemas.errors import CodecError
+from schemas.line import PackMLState
 from schemas.samples import SAMPLE_DTYPES, Control, Gap, Input, Kept, LineEvent, SampleBatch, Tick
 from tests.eventlog_support import batch, same_input
 from tests.feeding import small_cell
@@ -159,6 +160,14 @@ def test_another_key_or_no_value_is_refused(message, key, value):
         decode_message(message.key, value, message.headers)
     with pytest.raises(CodecError):
         decode_message(message.key, message.value, None)
+
+
+@pytest.mark.timeout(20)
+def test_numbers_of_other_kinds_of_int_are_looked_at_at_once():
+    # Was: `in range(...)`, which walks through 2^64 numbers for an IntEnum; the collector stood still.
+    event = LineEvent("s", 1, 2, "packml.state", 0, PackMLState.EXECUTE)
+    message = encode_message(CELL, np.int64(3), event, TAGS)
+    assert decode_message(message.key, message.value, message.headers).input == event
 
 
 @pytest.mark.parametrize("item", [

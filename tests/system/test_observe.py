@@ -95,7 +95,7 @@ def collecting() -> set[str]:
 
 
 def test_nothing_that_a_collector_process_imports_acts_or_calls_what_changes_a_server():
-    assert {"connectors.opcua.subscribe", "connectors.kafka.forward"} <= collecting()
+    assert {"connectors.opcua.subscribe", "connectors.kafka.forward", "connectors.kafka.plant_topics"} <= collecting()
     assert [m for m in collecting() if m.startswith(ACTING)] == []
     found = {m: writes(path_of(m).read_text()) for m in collecting()}
     assert {m: calls for m, calls in found.items() if calls} == {}

@@ -299,16 +299,17 @@ def test_samples_events_and_ticks_of_a_cell_come_in_one_order():
     source = order()
     out = [*source.take(force(1), **at(1)), *source.take(state(2), **at(2)), *source.take(state(3), **at(3))]
     out += [*source.take(force(4), **at(4)), *source.tick(answering=True, wall_s=5.0)]
-    assert [type(item) for item in out] == [SampleBatch, LineEvent, SampleBatch, Tick]
-    assert [(item.source, item.epoch, item.seq) for item in out] == [("kafka:cell1", 3, n) for n in range(4)]
+    assert [type(item) for item in out] == [SampleBatch, LineEvent, SampleBatch, Tick, Tick]
+    assert [(item.source, item.epoch, item.seq) for item in out] == [("kafka:cell1", 3, n) for n in range(5)]
     assert (out[0].source_at.tolist(), out[0].server_at.tolist()) == ([AT + 1_000_000], [AT + 1_000_000])
     assert (out[1].value, out[1].source_at) == (PackMLState.EXECUTE, AT + 2_000_000)
-    assert (out[3].complete_until, out[3].alive) == (AT + 2_000_000, True)
+    # Rows begin at the first tick: it is before the first sample.
+    assert [(each.complete_until, each.alive) for each in out[3:]] == [(AT + 999_999, True), (AT + 2_000_000, True)]
 
 
 def test_what_was_read_to_its_end_is_complete_up_to_then_and_silence_ends_the_source():
     source = order()
-    assert source.tick(answering=True, wall_s=0.0)[-1].alive is False
+    assert source.tick(answering=True, wall_s=0.0) == []
     source.take(force(1), **at(1))
     assert tick(source, 2) == (-1.0, True)
     source.complete(0, AT + 8_000_000)
@@ -328,13 +329,22 @@ def test_while_the_broker_is_away_nothing_is_complete_so_that_the_backlog_comes_
 def test_cell_is_as_complete_as_its_slowest_partition():
     source = order("a", "b")
     source.take(force(100), **at(100, "a"))
-    assert source.tick(answering=True, wall_s=100.0)[-1].complete_until == 0
+    (batch,) = source.tick(answering=True, wall_s=100.0)
+    assert isinstance(batch, SampleBatch)
     source.take(force(20), **at(101, "b"))
     assert (tick(source, 101), source.ahead) == ((18.0, True), {"a"})
     source.complete("b", AT + 99_000_000)
     assert (tick(source, 102), source.ahead) == ((97.0, True), frozenset())
     source.read_from(["a"])
     assert tick(source, 103) == (98.0, True)
+
+
+def test_sample_of_long_ago_makes_no_rows_of_the_time_since():
+    source = order()
+    source.take(force(-10_000), **at(0))
+    source.take(force(0), **at(0))
+    ticks = [item.complete_until - AT for item in source.tick(answering=True, wall_s=0.0) if isinstance(item, Tick)]
+    assert ticks == [-902_000_000, -2_000_000]
 
 
 def test_backlog_is_told_before_the_second_is_over():
@@ -360,7 +370,7 @@ def test_messages_that_cannot_be_read_any_more_are_a_gap():
 def test_a_plant_clock_that_runs_ahead_does_not_end_rows_early_and_a_late_sample_is_counted():
     source = order()
     source.take(force(3600), **at(1))
-    (batch, word) = source.tick(answering=True, wall_s=2.0)
+    batch, _, word = source.tick(answering=True, wall_s=2.0)
     assert (batch.source_at.tolist(), word.complete_until) == ([AT + 3_600_000_000], AT - 1_000_000)
     source.take(force(-5), **at(3))
     assert (source.late_n, source.latest_us) == (1, 4_000_000)

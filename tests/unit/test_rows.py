@@ -225,3 +225,16 @@ def test_after_a_long_absence_only_the_last_rows_are_made(late_rows, first):
     grid = [row for row in rows if row.group == "grid"]
     assert (len(grid), grid[0].start_at, grid[-1].end_at) == (CATCH_UP_ROWS_MAX, at(late_rows), at(until_s))
     assert (levels(rows)[0], levels(rows)[-1]) == (first, (2.0, 0))
+
+
+def test_more_orders_of_tags_than_are_remembered_change_nothing(monkeypatch):
+    few, many = CellRows(small_cell()), CellRows(small_cell())
+    orders = [(LEVEL, TORQUE, FORCE), (999, FORCE), (TORQUE, LEVEL), (FORCE, 999, LEVEL, TORQUE)] * 3
+    for cell_rows, remembered in ((few, 1), (many, 100)):
+        monkeypatch.setattr("pipelines.features.cell_rows.DEALT_MAX", remembered)
+        cell_rows.tick(tick(0))
+        for k, order in enumerate(orders):
+            cell_rows.take(batch([(tag, at(k + 0.1 * n), 10.0 + n) for n, tag in enumerate(order)]))
+    assert few.unknown == many.unknown == 6
+    closed = [[(r.end_at, r.values.tobytes(), r.flags.tobytes()) for r in c.tick(tick(20))] for c in (few, many)]
+    assert closed[0] == closed[1] != []
