@@ -73,7 +73,10 @@ def collector(config: Path) -> Iterator[Process]:
 @contextmanager
 def producing(cluster: Cluster) -> Iterator[KafkaProducer]:
     """Give a producer of the plant's."""
-    producer = KafkaProducer(**plain(cluster), acks="all", linger_ms=5, delivery_timeout_ms=60_000, max_block_ms=60_000)
+    patience = {"delivery_timeout_ms": 60_000, "max_block_ms": 60_000, "request_timeout_ms": 3_000}
+    producer = KafkaProducer(
+        **plain(cluster), acks="all", linger_ms=5, reconnect_backoff_max_ms=500, enable_idempotence=True, **patience
+    )
     try:
         yield producer
         producer.flush(30.0)
@@ -154,6 +157,17 @@ def samples(found: Sequence[Arrived], tag: int) -> list[tuple[int, float]]:
         if isinstance(each.input, SampleBatch)
     ]
     return [pair for at, value in columns for pair in zip(at.tolist(), np.asarray(value).tolist(), strict=True)]
+
+
+def late(found: Sequence[Arrived]) -> list[int]:
+    """Microseconds by which samples came after a tick had called their time complete."""
+    complete, late = 0, list[int]()
+    for each in found:
+        if isinstance(each.input, Tick):
+            complete = max(complete, each.input.complete_until)
+        elif isinstance(each.input, SampleBatch):
+            late += (complete - each.input.source_at[each.input.source_at <= complete]).tolist()
+    return late
 
 
 def committed(cluster: Cluster, topic: str, partition: int = 0, group: str = "jidoka-collect-cell1") -> int | None:
