@@ -63,7 +63,8 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "allow_auto_create_topics": False,
     "max_poll_records": RECORDS_MAX,
     "max_partition_fetch_bytes": FETCH_BYTES_MAX,
-    "metadata_max_age_ms": 30_000,
+    # Topics and partitions that were just made are noticed so soon; a reader that saw none of them gets none.
+    "metadata_max_age_ms": 5_000,
     # A fetch that was on its way when the broker went is waited for so long.
     "request_timeout_ms": 5_000,
     "reconnect_backoff_max_ms": 1_000,

@@ -85,9 +85,10 @@ def producing(cluster: Cluster) -> Iterator[KafkaProducer]:
 
 
 def put(producer: KafkaProducer, messages: Sequence[Message]) -> None:
-    """Put messages onto the plant's topics; of signals each to another partition."""
-    for number, (topic, key, value) in enumerate(messages):
-        producer.send(topic, json.dumps(value).encode(), key, partition=number % TOPICS[topic])
+    """Put messages onto the plant's topics; a signal keeps its partition, so that its own order is kept."""
+    for topic, key, value in messages:
+        place = list(NAMES.values()).index(value["signal"]) if topic == SIGNALS else 0
+        producer.send(topic, json.dumps(value).encode(), key, partition=place % TOPICS[topic])
 
 
 def signal(at_us: int, tag: str, value: object, quality: str = "good") -> Message:
