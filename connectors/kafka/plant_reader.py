@@ -47,6 +47,9 @@ ASK_S: Final = 1.0
 ASK_WITHIN_MS: Final = 2_000
 ANSWER_WITHIN_S: Final = 5.0
 """Wall time without an answer after which the broker counts as away."""
+SETTLE_S: Final = 15.0
+"""Wall time after an outage for the plant's own producers to send what they kept: until then the end of a topic says
+nothing of what is still to come, and only what was read counts as complete."""
 WEDGED_S: Final = 30.0
 """Wall time without an answer after which the consumer is given up for a new one."""
 BACKOFF_S, BACKOFF_S_MAX = 0.2, 2.0
@@ -60,8 +63,10 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "allow_auto_create_topics": False,
     "max_poll_records": RECORDS_MAX,
     "max_partition_fetch_bytes": FETCH_BYTES_MAX,
-    "metadata_max_age_ms": 30_000,
-    "request_timeout_ms": 10_000,
+    # Topics and partitions that were just made are noticed so soon; a reader that saw none of them gets none.
+    "metadata_max_age_ms": 5_000,
+    # A fetch that was on its way when the broker went is waited for so long.
+    "request_timeout_ms": 5_000,
     "reconnect_backoff_max_ms": 1_000,
     "metrics_enabled": False,
 }
@@ -165,7 +170,8 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
         self._noted: dict[TopicPartition, int] = {}
         self._unplaced: set[TopicPartition] = set()
         self._targets: dict[TopicPartition, tuple[int, int]] = {}
-        self._asked_s = self._answered_s = -float("inf")
+        self._asked_s = self._answered_s = self._settled_s = -float("inf")
+        self._troubled = False
 
     # ---- the other side
 
@@ -250,12 +256,15 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
 
     def _tell(self, error: Exception) -> None:
         self.reconnects_n += 1
-        if isinstance(error, errors.KafkaError):
-            error = translate(error, self._settings, doing=f"read {', '.join(self._first)} as {self.group}")
-        known = isinstance(error, ConnectionFault | OSError)
-        self._say("reading", _said(error))
-        if not known:
+        self._troubled = True
+        self._say("reading", self._said(error, f"read {', '.join(self._first)} as {self.group}"))
+        if not isinstance(error, errors.KafkaError | ConnectionFault | OSError):
             LOG.error("%s: unexpected", self.group, exc_info=error)
+
+    def _said(self, error: Exception, doing: str) -> str:
+        if isinstance(error, errors.KafkaError):
+            error = translate(error, self._settings, doing=doing)
+        return str(error) if isinstance(error, ConnectionFault) else f"{type(error).__name__}: {error}"
 
     def _say(self, doing: Doing, fault: str) -> None:
         """Take to memory why something does not go, and say it when that is news."""
@@ -368,6 +377,8 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
                 self._answered(consumer, bool(assigned))
                 # An older question that is not reached yet stays: it is nearer.
                 self._targets = {place: self._targets.get(place, (end, at)) for place, end in ends.items()}
+        if now_s < self._settled_s:
+            self._targets.clear()
         for place, (end, at) in list(self._targets.items()):
             if place in assigned and place not in self._unplaced and (consumer.position(place) or 0) >= end:
                 del self._targets[place]
@@ -377,12 +388,15 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
         if assigned:
             self._answered_s = time.monotonic()
             self._say("reading", "")
+            if self._troubled:
+                self._troubled, self._settled_s = False, self._answered_s + SETTLE_S
         elif time.monotonic() - self._answered_s > ANSWER_WITHIN_S:
             self._say(
                 "reading", "no partition is ours: another process reads for this cell, or the group is not settled yet"
             )
 
     def _no_answer(self) -> None:
+        self._troubled = True
         silent_s = time.monotonic() - self._answered_s
         fault = f"{', '.join(self._settings.bootstrap)}: no answer for {silent_s:.0f} s"
         if silent_s > WEDGED_S:
@@ -412,7 +426,7 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
                 self.commits_n += 1
                 self._noted.update(ours)
         except (*_MOVED, ConnectionFault) as error:
-            self._say("committing", _said(error))
+            self._say("committing", self._said(error, f"commit for {self.group}"))
             return
         self._say("committing", "")
         with self._lock:
@@ -423,10 +437,6 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # The loop may have ended; then nobody waits.
             self._loop.call_soon_threadsafe(self._news.set)
-
-
-def _said(error: Exception) -> str:
-    return str(error) if isinstance(error, ConnectionFault) else f"{type(error).__name__}: {error}"
 
 
 def _newest(*offsets: int | None) -> int | None:

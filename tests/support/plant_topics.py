@@ -73,7 +73,10 @@ def collector(config: Path) -> Iterator[Process]:
 @contextmanager
 def producing(cluster: Cluster) -> Iterator[KafkaProducer]:
     """Give a producer of the plant's."""
-    producer = KafkaProducer(**plain(cluster), acks="all", linger_ms=5, delivery_timeout_ms=60_000, max_block_ms=60_000)
+    patience = {"delivery_timeout_ms": 60_000, "max_block_ms": 60_000, "request_timeout_ms": 3_000}
+    producer = KafkaProducer(
+        **plain(cluster), acks="all", linger_ms=5, reconnect_backoff_max_ms=500, enable_idempotence=True, **patience
+    )
     try:
         yield producer
         producer.flush(30.0)
@@ -82,9 +85,10 @@ def producing(cluster: Cluster) -> Iterator[KafkaProducer]:
 
 
 def put(producer: KafkaProducer, messages: Sequence[Message]) -> None:
-    """Put messages onto the plant's topics; of signals each to another partition."""
-    for number, (topic, key, value) in enumerate(messages):
-        producer.send(topic, json.dumps(value).encode(), key, partition=number % TOPICS[topic])
+    """Put messages onto the plant's topics; a signal keeps its partition, so that its own order is kept."""
+    for topic, key, value in messages:
+        place = list(NAMES.values()).index(value["signal"]) if topic == SIGNALS else 0
+        producer.send(topic, json.dumps(value).encode(), key, partition=place % TOPICS[topic])
 
 
 def signal(at_us: int, tag: str, value: object, quality: str = "good") -> Message:
@@ -154,6 +158,17 @@ def samples(found: Sequence[Arrived], tag: int) -> list[tuple[int, float]]:
         if isinstance(each.input, SampleBatch)
     ]
     return [pair for at, value in columns for pair in zip(at.tolist(), np.asarray(value).tolist(), strict=True)]
+
+
+def late(found: Sequence[Arrived]) -> list[int]:
+    """Microseconds by which samples came after a tick had called their time complete."""
+    complete, late = 0, list[int]()
+    for each in found:
+        if isinstance(each.input, Tick):
+            complete = max(complete, each.input.complete_until)
+        elif isinstance(each.input, SampleBatch):
+            late += (complete - each.input.source_at[each.input.source_at <= complete]).tolist()
+    return late
 
 
 def committed(cluster: Cluster, topic: str, partition: int = 0, group: str = "jidoka-collect-cell1") -> int | None:
