@@ -2,29 +2,26 @@
 
 It never writes to them. What is handed over keeps the order of each partition; while the other side is behind, nothing
 is fetched, but the group is kept. Positions are committed only when told so, and after the letters that belong before
-them. Whatever happens to a consumer, the next one goes on behind what was handed over.
+them: that is `connectors.kafka.committing`'s. Whatever happens to a consumer, the next one goes on behind what was
+handed over.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Literal, Protocol
 
 import kafka.errors as errors
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.structs import OffsetAndMetadata
 
 from connectors.kafka.admin import require_topics
-from connectors.kafka.codec import Message
+from connectors.kafka.committing import PASSING, Committer
 from connectors.kafka.connection import connect, translate
-from connectors.kafka.letters import Letterbox
+from connectors.kafka.handover import CaughtUp, Handover, Polled, Reads, Skipped
 from connectors.kafka.sole_reader import SoleReader
 from connectors.kafka.starting import Start, start_of
 from schemas.errors import ConnectionFault
@@ -32,15 +29,11 @@ from schemas.settings import KafkaSettings
 
 LOG = logging.getLogger("jidoka.plant_topics")
 
-HANDED_MAX: Final = 8
-"""What waits for the other side: the messages of one fetch and partition count as one. Then nothing more is fetched."""
 FETCH_BYTES_MAX: Final = 262_144
 """Of one partition at a time, or one message: partitions of a cell should come forward side by side."""
 RECORDS_MAX: Final = 1_000_000
 """Of one poll: all that was fetched. A partition that is paused with a part of it still to be given out is never given
 out again by kafka-python 3.0.12 (`Fetcher.fetched_records` takes a used-up one for the one in hand)."""
-LETTERS_MAX: Final = 2_000
-"""Letters that wait for the broker; then nothing more is fetched."""
 POLL_MS: Final = 200
 ASK_S: Final = 1.0
 """Wall time between two questions where the topics end; what was there at the question is complete behind it."""
@@ -71,14 +64,7 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "metrics_enabled": False,
 }
 """How the consumer is set up, whatever the connection."""
-_MOVED: Final = (
-    errors.CommitFailedError, errors.RebalanceInProgressError, errors.IllegalGenerationError,
-    errors.UnknownMemberIdError, errors.RetriableError,
-)  # fmt: skip
-"""Why a commit may fail and the next one succeed, or another reader's count."""
 _UNPLACED: Final = (errors.NoOffsetForPartitionError, errors.OffsetOutOfRangeError)
-
-
 Doing = Literal["reading", "committing"]
 
 
@@ -87,41 +73,6 @@ class Clock(Protocol):
 
     def now_us(self) -> int:
         """Microseconds since 1970 UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """These partitions are read from here on; none: another process has the cell."""
-
-    places: tuple[TopicPartition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """Messages in the order of each partition."""
-
-    records: Sequence[Any]
-    """kafka-python's: topic, partition, offset, key, value, headers."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaughtUp:
-    """A partition was read as far as it reached at this time."""
-
-    place: TopicPartition
-    at: int
-    """Agent time, microseconds since 1970 UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """Messages of a partition that cannot be read any more."""
-
-    place: TopicPartition
-    reason: str
-
-
-Handed = Reads | Polled | CaughtUp | Skipped
 
 
 class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
@@ -150,24 +101,16 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
         super().__init__(name=f"read-{cell_id}", daemon=True)
         self.group = f"jidoka-collect-{cell_id}"
         self._faults: dict[Doing, str] = {"reading": "not connected yet"}
-        self.reconnects_n = self.commits_n = self.letters_n = 0
-        """Consumers that were given up, commits that succeeded, letters that a broker has."""
+        self.handover, self.committer = Handover(), Committer(settings)
+        """What was read, for the other side; and what that says is safe."""
+        self.reconnects_n = 0
+        """Consumers that were given up."""
         self._first, self._settings, self._clock = first, settings, clock
         self._epoch, self._collected = epoch, collected
         self._stopping = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()
-        self._handed: deque[Handed] = deque()
         self._held: frozenset[TopicPartition] = frozenset()
-        # Written by the other side, taken by the thread.
-        self._lock = threading.Lock()
-        self._safe: dict[TopicPartition, int] = {}
-        self._letters: list[Message] = []
         # Of the thread alone.
-        self._letterbox = Letterbox(settings)
         self._read: dict[TopicPartition, int] = {}
-        # How far the broker knows us to be, of what is ours.
-        self._noted: dict[TopicPartition, int] = {}
         self._unplaced: set[TopicPartition] = set()
         self._targets: dict[TopicPartition, tuple[int, int]] = {}
         self._asked_s = self._answered_s = self._settled_s = -float("inf")
@@ -177,7 +120,7 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
 
     def begin(self) -> None:
         """Start, and hand over to the running event loop."""
-        self._loop = asyncio.get_running_loop()
+        self.handover.begin()
         self.start()
 
     @property
@@ -190,33 +133,9 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
         """Whether the broker answered lately and lets us read."""
         return time.monotonic() - self._answered_s <= ANSWER_WITHIN_S
 
-    async def news(self, within_s: float) -> None:
-        """Return when something was handed over, or after this wall time."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), within_s)
-
-    def take(self) -> Handed | None:
-        """Return what was handed over next; None: nothing is there."""
-        try:
-            return self._handed.popleft()
-        except IndexError:
-            self._news.clear()
-            # Between the two something may have come.
-            return self._handed.popleft() if self._handed else None
-
     def hold(self, places: Iterable[Any]) -> None:
         """Do not fetch from these for now."""
         self._held = frozenset(places)
-
-    def refuse(self, letter: Message) -> None:
-        """Put this on `dead-letters.v1`, before any position that is given to `commit` from now on."""
-        with self._lock:
-            self._letters.append(letter)
-
-    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Note at the broker that everything before these is durable. Soon, and again until it succeeds."""
-        with self._lock:
-            self._safe.update(positions)
 
     def stop(self) -> None:
         """End after the present round."""
@@ -225,18 +144,15 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
     # ---- ConsumerRebalanceListener: called within poll; what follows is done behind it
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Forget what is somebody else's now."""
-        with self._lock:
-            for place in revoked:
-                self._safe.pop(place, None)
+        """Leave what is somebody else's now."""
+        self.committer.forget(revoked)
         for place in revoked:
             self._targets.pop(place, None)
-            self._noted.pop(place, None)
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Note what must be placed."""
         self._unplaced = set(assigned)
-        self._hand(Reads(tuple(sorted(assigned))))
+        self.handover.put(Reads(tuple(sorted(assigned))))
 
     # ---- the thread
 
@@ -252,7 +168,7 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
             steady = self._answered_s > began_s
             backoff_s = BACKOFF_S if steady else min(2 * backoff_s, BACKOFF_S_MAX)
             self._stopping.wait(backoff_s)
-        self._letterbox.close()
+        self.committer.close()
 
     def _tell(self, error: Exception) -> None:
         self.reconnects_n += 1
@@ -307,7 +223,7 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
             polled = {place: records for place, records in polled.items() if place not in self._unplaced}
             self._place(consumer)
         for place, records in polled.items():
-            self._hand(Polled(records))
+            self.handover.put(Polled(records))
             self._read[place] = records[-1].offset + 1
             self._answered_s = time.monotonic()
         self._ask(consumer)
@@ -316,7 +232,7 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
     def _pause(self, consumer: Any) -> None:
         """Fetch nothing while the other side is behind, and nothing from partitions that are held."""
         assigned = consumer.assignment()
-        full = len(self._handed) >= HANDED_MAX or len(self._letters) >= LETTERS_MAX
+        full = self.handover.full or self.committer.full
         wanted = set(assigned) if full else self._held & assigned
         paused = consumer.paused()
         if more := wanted - paused:
@@ -345,9 +261,11 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
             )
             for place in places
         }
-        if new := {place: start.offset for place, start in starts.items() if start.new}:
-            consumer.commit(_committable(new), timeout_ms=ASK_WITHIN_MS)
-        self._noted.update({place: offset for place, offset in committed.items() if offset is not None} | new)
+        self.committer.begin(
+            consumer,
+            {place: start.offset for place, start in starts.items() if start.new},
+            {place: offset for place, offset in committed.items() if offset is not None},
+        )
         for place, start in starts.items():
             consumer.seek(place, start.offset)
             self._placed(place, start)
@@ -359,7 +277,7 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
         if start.lost:
             reason = f"{place.topic}/{place.partition}: {start.lost}"
             LOG.error("%s: %s; reading goes on at %d", self.group, reason, start.offset)
-            self._hand(Skipped(place, reason))
+            self.handover.put(Skipped(place, reason))
 
     # ---- how far it is
 
@@ -382,7 +300,7 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
         for place, (end, at) in list(self._targets.items()):
             if place in assigned and place not in self._unplaced and (consumer.position(place) or 0) >= end:
                 del self._targets[place]
-                self._hand(CaughtUp(place, at))
+                self.handover.put(CaughtUp(place, at))
 
     def _answered(self, consumer: Any, assigned: bool) -> None:
         if assigned:
@@ -407,41 +325,13 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
     # ---- what is safe
 
     def _commit(self, consumer: Any) -> None:
-        """Send the letters, then note the positions; what fails is tried again in the next round."""
-        with self._lock:
-            # In this order: a position is never taken without the letters that were there before it.
-            positions, letters = dict(self._safe), list(self._letters)
-        if not (positions or letters):
-            return
         try:
-            if letters:
-                self._letterbox.send(letters)
-                self.letters_n += len(letters)
-                with self._lock:
-                    del self._letters[: len(letters)]
-            # Another process may have come further meanwhile: nothing goes back.
-            ours = {p: offset for p, offset in positions.items() if offset > self._noted.get(p, offset)}
-            if ours:
-                consumer.commit(_committable(ours), timeout_ms=ASK_WITHIN_MS)
-                self.commits_n += 1
-                self._noted.update(ours)
-        except (*_MOVED, ConnectionFault) as error:
+            self.committer.send(consumer)
+        except PASSING as error:
             self._say("committing", self._said(error, f"commit for {self.group}"))
-            return
-        self._say("committing", "")
-        with self._lock:
-            self._safe = {place: offset for place, offset in self._safe.items() if positions.get(place) != offset}
-
-    def _hand(self, handed: Handed) -> None:
-        self._handed.append(handed)
-        assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # The loop may have ended; then nobody waits.
-            self._loop.call_soon_threadsafe(self._news.set)
+        else:
+            self._say("committing", "")
 
 
 def _newest(*offsets: int | None) -> int | None:
     return max((offset for offset in offsets if offset is not None), default=None)
-
-
-def _committable(positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAndMetadata]:
-    return {place: OffsetAndMetadata(offset, "", -1) for place, offset in positions.items()}

@@ -19,8 +19,9 @@ from kafka import TopicPartition
 
 from connectors.kafka.codec import Message
 from connectors.kafka.dead import dead_letter
+from connectors.kafka.handover import CaughtUp, Handed, Polled, Reads, Skipped
 from connectors.kafka.mapping import Kind, Mapped, NotOurs, Reason, Unmappable, map_message
-from connectors.kafka.plant_reader import CaughtUp, Clock, Handed, PlantReader, Polled, Reads, Skipped
+from connectors.kafka.plant_reader import Clock, PlantReader
 from connectors.kafka.stream_order import StreamOrder
 from connectors.kafka.streams import StreamMapping
 from schemas.plant import Cell
@@ -133,8 +134,8 @@ class PlantTopics:
         try:
             tick_s = time.monotonic() + TICK_S
             while True:
-                await self._reader.news(max(0.0, tick_s - time.monotonic()))
-                while time.monotonic() < tick_s and (handed := self._reader.take()) is not None:
+                await self._reader.handover.news(max(0.0, tick_s - time.monotonic()))
+                while time.monotonic() < tick_s and (handed := self._reader.handover.take()) is not None:
                     await self._take(handed, sink)
                     await asyncio.sleep(0)  # A backlog must not keep the other cells waiting.
                 self._settle()
@@ -181,7 +182,7 @@ class PlantTopics:
     def _settle(self) -> None:
         """Let be committed what the spool has synced."""
         while self._marks and self._marks[0][0] <= self._durable.synced:
-            self._reader.commit(self._marks.popleft()[1])
+            self._reader.committer.safe(self._marks.popleft()[1])
 
     # ---- one message
 
@@ -216,7 +217,7 @@ class PlantTopics:
             reason=("used in part: " if used else "") + "; ".join(problems),
             origin=f"collect {self._order.source} {record.topic}/{record.partition}@{record.offset}",
         )
-        self._reader.refuse(letter)
+        self._reader.committer.refuse(letter)
 
     # ---- what a person should know
 
