@@ -49,7 +49,9 @@ _MAY_PASS = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psyc
 
 def may_pass(error: Exception, db: Database | None) -> bool:
     """Tell whether the same may succeed a little later: the connection was lost, or somebody is in the way."""
-    return isinstance(error, (ConnectionFault, *_MAY_PASS)) or db is None or db.closed or db.broken
+    # Without a code of the server it is the client's word on its connection, such as a pipeline that was cut within.
+    lost = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+    return lost or isinstance(error, (ConnectionFault, *_MAY_PASS)) or db is None or db.closed or db.broken
 
 
 class Session:

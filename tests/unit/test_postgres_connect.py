@@ -8,14 +8,16 @@ import socket
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 
 from connectors.eventlog.postgres import PostgresStore
 from connectors.eventlog.postgres_blobs import PostgresBlobs
 from connectors.eventlog.postgres_connect import connect, connect_options
-from connectors.eventlog.postgres_session import Retry
+from connectors.eventlog.postgres_session import Retry, may_pass
 from connectors.eventlog.postgres_verify import verify_postgres
 from pipelines.config import load
 from schemas.errors import ConnectionFault, LogError
@@ -242,3 +244,11 @@ def test_the_log_commands_read_the_database_that_the_settings_name(
     (config / "jidoka.toml").write_text(plain.replace(postgres.database, "nowhere"))
     said = jidoka("log", "tail", "--config", config)
     assert (said.status, "postgres.database" in said.err) == (1, True)
+
+
+def test_a_clients_own_word_on_its_connection_may_pass_and_a_servers_refusal_may_not():
+    """Was: a pipeline that was cut within counted as a refusal, and halted the log."""
+    whole = SimpleNamespace(closed=False, broken=False)
+    assert may_pass(psycopg.OperationalError("cannot exit pipeline mode while busy"), whole)
+    assert not may_pass(psycopg.errors.InsufficientPrivilege("permission denied"), whole)
+    assert not may_pass(psycopg.errors.DiskFull("no space left"), whole)
