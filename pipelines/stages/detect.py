@@ -50,11 +50,9 @@ TURN = 16
 """Messages after which whatever else waits in the process has its turn: observations leave together by then."""
 PENDING_MAX = 500
 """Observations that wait for the broker's word; then the worker waits for them."""
-SAVE_APART_S = 1.0
-"""Wall time between two saves of a partition at least. Behind its messages a worker takes minutes of plant time in a
-second: what a save costs then is better spent on them, and no more is done twice after a crash."""
 SAVE_LOOK_S = 1.0
-"""Wall time between two looks at what is not safe yet while no message comes."""
+"""Wall time between two looks at what is not safe yet. Behind its messages a worker takes minutes of plant time in a
+second: saves that often cost more than they spare after a crash."""
 HEARTBEAT_S = 2.0
 SEND_BYTES_MAX = 500_000
 """Of one request with observations; with fewer a worker behind its messages waits for the broker again and again."""
@@ -180,8 +178,6 @@ class Worker:
                 await self._copy(message)
             if len(self._pending) >= PENDING_MAX:
                 await self._acknowledged()
-            if partition.due and self._unsaved_s(message.partition) >= SAVE_APART_S:
-                await self._save(message.partition)
 
     def _partition(self, number: int) -> Partition:
         if number not in self._partitions:
@@ -268,14 +264,20 @@ class Worker:
             self.work.committed[number] = offset
 
     async def _save_when_due(self) -> None:
-        async with self._alone:
-            for number, partition in list(self._partitions.items()):
-                if partition.dirty and (partition.due or self._unsaved_s(number) >= self._settings.snapshot_s):
+        """Save what is due, a partition at a time: a save holds messages up, so they have as long again after it."""
+        for number in list(self._partitions):
+            async with self._alone:
+                began_s = monotonic()
+                if self._is_due(number):
                     await self._save(number)
+            await asyncio.sleep(monotonic() - began_s)
 
-    def _unsaved_s(self, number: int) -> float:
-        """Return the wall time since the last save of a partition, or since this was asked first."""
-        return monotonic() - self._saved_s.setdefault(number, monotonic())
+    def _is_due(self, number: int) -> bool:
+        partition = self._partitions.get(number)
+        if partition is None or not partition.dirty:
+            return False
+        unsaved_s = monotonic() - self._saved_s.setdefault(number, monotonic())
+        return partition.due or unsaved_s >= self._settings.snapshot_s
 
     async def _revoked(self, app: Any, revoked: set[TP], **_: Any) -> None:
         """Leave what is to be left in order; whoever gets it next goes on from there."""

@@ -23,6 +23,7 @@ from connectors.kafka.admin import apply_topics
 from connectors.kafka.broker import Cluster
 from pipelines.config import Configuration
 from pipelines.demo.setting import configure
+from schemas.settings import KafkaSettings
 from tests.support.bench import Process, jidoka
 from tests.support.kafka_broker import admin_of, emptied, own_broker, settings_of
 from tests.support.quick_plant import CONFIG
@@ -66,7 +67,9 @@ class World:
         self.plant = Process(PLANT, *words)
         self.processes: dict[str, Process] = {}
         ready = json.loads(self.plant.first_line())
-        self.configuration: Configuration = configure(folder, ready, SPEED, origin_us, kafka=cluster.bootstrap[0])
+        self.configuration: Configuration = configure(
+            folder, ready, SPEED, origin_us, broker=KafkaSettings(bootstrap=cluster.bootstrap)
+        )
         kafka = self.configuration.settings.kafka
         assert kafka is not None
         apply_topics(kafka)
@@ -215,6 +218,11 @@ def test_the_doctor_names_a_topic_that_is_missing_and_one_that_is_wrong(world, t
     )
     assert "MEND  kafka: topic telemetry.v1: partitions is 3, must be 4" in said.out
     assert "ok    kafka: copies: all of 15 partitions are in step" in said.out
+    # With a place of its own idea a worker would put observations where nobody looks for them.
+    refused = jidoka("up", "--config", folder)
+    assert refused.status == 2
+    assert "jidoka.toml: kafka.partitions: telemetry.v1: partitions is 3, must be 4" in refused.err
+    assert "set kafka.partitions = 3" in refused.err
 
 
 def test_the_doctor_says_which_broker_does_not_answer(tmp_path):
