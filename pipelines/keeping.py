@@ -126,7 +126,6 @@ class Keeping(threading.Thread):
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             group_id=None,
-            reconnect_backoff_max_ms=1_000,
         )
         try:
             self._read(consumer)
