@@ -28,7 +28,7 @@ BOOTSTRAP_WITHIN_S = 10.0
 """Wall time in which a client must find its brokers once the probe went well."""
 CLOSE_WITHIN_S = 1.0
 RECONNECT_MS_MAX = 1_000
-"""Wall time between two attempts of a kafka-python client to reach a broker. Its own bound is 30 s: for so long we would
+"""Wall time between two attempts of a kafka-python client to reach a broker. Its own bound is 30 s: so long we would
 stay away from a broker that is back."""
 MECHANISM = "SCRAM-SHA-512"
 C = TypeVar("C")
