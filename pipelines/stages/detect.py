@@ -194,8 +194,14 @@ class Worker:
                 snapshot_us=int(self._settings.snapshot_s * 1e6),
                 last_given=self._last_given,
                 warn=LOG.warning,
+                end=lambda: self._end_of(TP(IN, number)),
             )
         return self._partitions[number]
+
+    def _end_of(self, tp: TP) -> int | None:
+        """Return the offset behind the newest message, as the last answer of the broker said; None: it is not ours."""
+        consumer = self._app.consumer
+        return consumer.highwater(tp) if tp in consumer.assignment() else None
 
     async def _give(self, seen: Seen) -> None:
         for data in seen.blobs.values():
