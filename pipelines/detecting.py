@@ -142,6 +142,9 @@ def last_given(kafka: KafkaSettings, cell: str) -> int:
 class Watchdog(threading.Thread):
     """Ends the process when one of its partitions has messages waiting and the broker saw no commit for too long.
 
+    A process that has none answers for all of them: a group that was never dealt, or a worker that was left out, has
+    nobody else who would notice.
+
     It asks the broker, by clients of its own, in a thread of its own: whatever hangs in the worker does not hang here.
     """
 
@@ -178,9 +181,10 @@ class Watchdog(threading.Thread):
 
     def _stalled(self, committed: Mapping[int, int], spans: Mapping[int, tuple[int, int]]) -> list[int]:
         now_s, ours = time.monotonic(), self._ours()
+        watched = ours or set(spans)
         # A partition of which nothing was ever committed counts from the oldest message that it still has.
-        self._moved = {number: seen for number, seen in self._moved.items() if number in ours}
-        for number in ours:
+        self._moved = {number: seen for number, seen in self._moved.items() if number in watched}
+        for number in watched:
             begin, end = spans.get(number, (0, 0))
             at = committed.get(number, begin)
             if end <= at or self._moved.get(number, (-1, 0.0))[0] != at:

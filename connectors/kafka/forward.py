@@ -45,7 +45,6 @@ PRODUCER: Final[Mapping[str, Any]] = {
     "bootstrap_timeout_ms": 5_000,
     "retry_backoff_ms": 100,
     "reconnect_backoff_ms": 100,
-    "reconnect_backoff_max_ms": 1_000,
     "metrics_enabled": False,
 }
 """How the producer is set up, whatever the connection."""

@@ -60,7 +60,6 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "metadata_max_age_ms": 5_000,
     # A fetch that was on its way when the broker went is waited for so long.
     "request_timeout_ms": 5_000,
-    "reconnect_backoff_max_ms": 1_000,
     "metrics_enabled": False,
 }
 """How the consumer is set up, whatever the connection."""

@@ -26,7 +26,6 @@ CLIENT: Final[Mapping[str, Any]] = {
     "enable_auto_commit": False,
     "request_timeout_ms": int(ANSWER_S * 1000),
     "bootstrap_timeout_ms": int(ANSWER_S * 1000),
-    "reconnect_backoff_max_ms": 1_000,
     "metrics_enabled": False,
 }
 

@@ -290,7 +290,6 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
             session_timeout_ms=int(settings.session_s * 1000),
             heartbeat_interval_ms=int(settings.session_s * 1000 / 4),
             max_poll_records=POLL_MAX,
-            reconnect_backoff_max_ms=1_000,
             # How long the others wait for one that lives and does not join again.
             max_poll_interval_ms=int(join_bound_s(settings) * 1000),
             # Both topics have the same number of partitions: by ranges a process gets the same ones of both.

@@ -26,6 +26,8 @@ from agent.ports import Blobs
 from connectors.kafka import dead
 from connectors.kafka.codec import TYPES
 from pipelines.detection import Seen
+from pipelines.stages.exclusion import Exclusion
+from pipelines.stages.outgoing import Outgoing
 from pipelines.stages.partition import Partition, StateStore
 from pipelines.stages.sequence import Counts
 from schemas.errors import CodecError, Fenced
@@ -57,7 +59,7 @@ HEARTBEAT_S = 2.0
 SEND_BYTES_MAX = 500_000
 """Of one request with observations; with fewer a worker behind its messages waits for the broker again and again."""
 SEND_S = 120.0
-"""Wall time for which a send is tried again before the worker ends itself."""
+"""Wall time for which a send is tried again before the worker ends itself, and at once: see `Outgoing`."""
 
 
 @dataclass(slots=True)
@@ -117,10 +119,10 @@ class Worker:
         self._states, self._blobs, self._snapshot_bytes = states, blobs, snapshot_bytes
         self._last_given = last_given
         self._partitions: dict[int, Partition] = {}
-        self._pending: list[Any] = []
+        self._pending = Outgoing()
         self._saved_s: dict[int, float] = {}
         """Wall time of the last save, by partition."""
-        self._alone = asyncio.Lock()
+        self._alone = Exclusion()
         """Messages, saves and changes of the assignment exclude each other."""
         self._in = _raw(app, IN)
         self._dead, self._line = _raw(app, dead.TOPIC), _raw(app, LINE)
@@ -188,8 +190,14 @@ class Worker:
                 snapshot_us=int(self._settings.snapshot_s * 1e6),
                 last_given=self._last_given,
                 warn=LOG.warning,
+                end=lambda: self._end_of(TP(IN, number)),
             )
         return self._partitions[number]
+
+    def _end_of(self, tp: TP) -> int | None:
+        """Return the offset behind the newest message, as the last answer of the broker said; None: it is not ours."""
+        consumer = self._app.consumer
+        return consumer.highwater(tp) if tp in consumer.assignment() else None
 
     async def _give(self, seen: Seen) -> None:
         for data in seen.blobs.values():
@@ -245,9 +253,7 @@ class Worker:
         self._pending.append(await self._dead.send(key=letter.key, value=letter.value, headers=[*letter.headers]))
 
     async def _acknowledged(self) -> None:
-        pending, self._pending = self._pending, []
-        for each in pending:
-            await each
+        await self._pending.acknowledged()
 
     async def _save(self, number: int) -> None:
         """Make a partition safe and commit; give it up if another worker has it."""

@@ -103,7 +103,6 @@ class Mirror:
             acks="all",
             enable_idempotence=True,
             delivery_timeout_ms=int(DELIVERY_S * 1000),
-            reconnect_backoff_max_ms=1_000,
         )
 
     def _send(self, producer: Any, records: list[Recorded]) -> None:

@@ -34,7 +34,6 @@ class Upstream:
             acks="all",
             enable_idempotence=True,
             delivery_timeout_ms=int(DELIVERY_S * 1000),
-            reconnect_backoff_max_ms=1_000,
         )
         self._partitions, self._clock = partitions, clock
         self._next: dict[tuple[str, str, int], int] = {}
