@@ -69,8 +69,8 @@ async def deciding(configuration: Configuration, kafka: KafkaSettings, parts: Pa
         stack.push_async_callback(_join, consumer)
         ends = Ends(connection, ANOMALIES)
         told = ToldDecide(configuration, (decider, consumer, mirror), measured, ends, clock)
-        if await stack.enter_async_context(telling(configuration.settings.http, told)):
-            await stack.enter_async_context(looking(ends))
+        await stack.enter_async_context(telling(configuration.settings.http, told))
+        await stack.enter_async_context(looking(ends))
         yield Deciding(decider, consumer, mirror)
 
 

@@ -20,6 +20,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from yarl import URL
 
 from connectors.kafka.connection import client_arguments, faust_arguments
+from connectors.kafka.outage import Outage
 from connectors.kafka.reading import observations_of, read_backwards
 from connectors.kafka.seldom import hush
 from pipelines.config import Configuration
@@ -109,8 +110,8 @@ async def detecting(configuration: Configuration, kafka: KafkaSettings) -> None:
         ends = Ends(client_arguments(kafka), IN, group=GROUP)
         told = ToldDetect(kafka, worker, ends)
         async with faust_app_running(app, stop_timeout=STOP_S), contextlib.AsyncExitStack() as stack:
-            if await stack.enter_async_context(telling(configuration.settings.http, told)):
-                await stack.enter_async_context(looking(ends))
+            await stack.enter_async_context(telling(configuration.settings.http, told))
+            await stack.enter_async_context(looking(ends))
             watchdog = Watchdog(client_arguments(kafka), kafka.stalled_s, worker.partitions)
             watchdog.start()
             try:
@@ -159,6 +160,7 @@ class Watchdog(threading.Thread):
         super().__init__(name="watchdog", daemon=True)
         self._connection, self._stalled_s, self._ours = connection, stalled_s, ours
         self._stopping = threading.Event()
+        self._outage = Outage(LOG, "watchdog")
         self._moved: dict[int, tuple[int, float]] = {}
         """By partition: what was committed last, and when it was first seen."""
 
@@ -172,9 +174,10 @@ class Watchdog(threading.Thread):
             try:
                 stalled = self._stalled(self._committed(), self._spans())
             except Exception as error:  # noqa: BLE001  # a broker that is away is no reason to end: nobody could commit
-                LOG.warning("watchdog: %s", error)
+                self._outage.is_on(error)
                 self._moved.clear()
                 continue
+            self._outage.is_over()
             if stalled:
                 LOG.critical("nothing committed for %g s while messages wait in %s", self._stalled_s, stalled)
                 os._exit(STALLED)

@@ -173,8 +173,8 @@ async def keeping(configuration: Configuration, kafka: KafkaSettings) -> None:
     ends = Ends(connection, TOPIC)
     told = ToldKeep(configuration.data, ends)
     async with open_states(configuration) as states, contextlib.AsyncExitStack() as stack:
-        if await stack.enter_async_context(telling(configuration.settings.http, told)):
-            await stack.enter_async_context(looking(ends))
+        await stack.enter_async_context(telling(configuration.settings.http, told))
+        await stack.enter_async_context(looking(ends))
         cells = [await _open(configuration, kafka, cell, states, pins[cell.path]) for cell in configuration.plant.cells]
         for each in cells:
             stack.callback(each.writer.close)

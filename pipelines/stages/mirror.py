@@ -19,6 +19,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from agent.ports import EventStore
 from connectors.kafka.closing import close_producer
+from connectors.kafka.outage import Outage
 from schemas.errors import ConnectionFault
 from schemas.records import Recorded
 from schemas.topics import partition_of
@@ -59,7 +60,7 @@ class Mirror:
         self.position = 0
         """Of the last fact that is on the topic for sure."""
         self._store, self._connection, self._partitions, self._log_id = store, connection, partitions, log_id
-        self._ours = ours
+        self._ours, self._outage = ours, Outage(LOG, TOPIC)
 
     async def run(self) -> None:
         """Copy for ever; begins anew after any failure of the broker."""
@@ -68,7 +69,7 @@ class Mirror:
                 try:
                     await self._copy()
                 except Exception as error:  # noqa: BLE001  # kafka-python raises several families; none ends deciding
-                    LOG.warning("%s: %s; trying again", TOPIC, error)
+                    self._outage.is_on(error)
             await asyncio.sleep(AGAIN_S)
 
     async def _copy(self) -> None:
@@ -81,6 +82,7 @@ class Mirror:
                 if batch:
                     await asyncio.to_thread(self._send, producer, [r for r in batch if r.position > ends[self._of(r)]])
                     self.position = batch[-1].position
+                    self._outage.is_over()
                 else:
                     await asyncio.sleep(LOOK_S)
         finally:
