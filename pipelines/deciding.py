@@ -18,7 +18,8 @@ from pipelines.operation.ends import Ends, looking
 from pipelines.operation.measured import Measured
 from pipelines.operation.server import telling
 from pipelines.operator_socket import OperatorSocket
-from pipelines.stages.deciding import ANOMALIES, Consumer, Decider
+from pipelines.stages.consumer import Consumer
+from pipelines.stages.deciding import ANOMALIES, Decider
 from pipelines.stages.mirror import Mirror
 from pipelines.stores import open_blobs, open_store
 from schemas.settings import KafkaSettings
