@@ -16,6 +16,7 @@ import kafka.errors as errors
 from kafka import KafkaProducer
 
 from connectors.kafka import dead
+from connectors.kafka.closing import give_up_producer
 from connectors.kafka.connection import connect, translate
 from connectors.kafka.spool import Spool
 from connectors.kafka.window import TOPIC, Forwarded, Refusal, Refused, Window
@@ -131,7 +132,7 @@ class Forwarder(threading.Thread):
             self._forward(producer)
         finally:
             self.counters.connected = False
-            _close(producer)
+            give_up_producer(producer, CLOSE_S)
 
     def _check_topics(self, producer: Any) -> None:
         found_n, _ = (self._partitions_of(producer, name) for name in (TOPIC, dead.TOPIC))
@@ -168,11 +169,3 @@ class Forwarder(threading.Thread):
         if time.monotonic() - self._noted_s >= NOTE_S:
             self._spool.note()
             self._noted_s = time.monotonic()
-
-
-def _close(producer: Any) -> None:
-    """End a producer, whatever it has on its way."""
-    # kafka-python 3.0's own close(timeout) raises and leaves its thread running when something is still on its way.
-    producer._sender.force_close()
-    producer._sender.join(CLOSE_S)
-    producer.close(CLOSE_S)

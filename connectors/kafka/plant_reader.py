@@ -13,11 +13,12 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import kafka.errors as errors
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 
+from connectors.clock import Clock
 from connectors.kafka.admin import require_topics
 from connectors.kafka.committing import PASSING, Committer
 from connectors.kafka.connection import connect, translate
@@ -66,13 +67,6 @@ CONSUMER: Final[Mapping[str, Any]] = {
 """How the consumer is set up, whatever the connection."""
 _UNPLACED: Final = (errors.NoOffsetForPartitionError, errors.OffsetOutOfRangeError)
 Doing = Literal["reading", "committing"]
-
-
-class Clock(Protocol):
-    """Agent time."""
-
-    def now_us(self) -> int:
-        """Microseconds since 1970 UTC."""
 
 
 class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
