@@ -25,6 +25,7 @@ from pipelines.stores import open_blobs, open_store
 from schemas.settings import KafkaSettings
 
 LOOK_S = 0.2
+"""Wall time between two looks at whether it can go on."""
 JOIN_S = 10.0
 """Wall time for the consumer's thread to end."""
 

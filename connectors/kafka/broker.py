@@ -22,11 +22,15 @@ from connectors.kafka.properties import HOST, LOG4J, Node, Secured, server_prope
 from schemas.errors import ConnectionFault
 
 READY_WITHIN_S = 90.0
+"""Wall time from the start of the process until it serves."""
 STOP_WITHIN_S = 20.0
+"""Wall time to end in order; then it is killed."""
 FORMAT_WITHIN_S = 60.0
 LOOK_S = 0.05
+"""Wall time between two looks at whether it is ready, or still there."""
 HEAP_MB = 512
 READY_WORD = "Kafka Server started"
+"""In its log; `properties.LOG4J` lets it through."""
 SCRAM_ITERATIONS_N = 8192
 
 

@@ -18,6 +18,7 @@ from schemas.errors import ConnectionFault
 
 USUAL_PORT = 9092
 ARCHIVED_WITHIN_S = 120.0
+"""Wall time for a broker to end that writes the archive on its way out."""
 
 
 def main(words: Sequence[str] | None = None) -> int:

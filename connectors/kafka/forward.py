@@ -26,11 +26,13 @@ from schemas.settings import KafkaSettings
 LOG = logging.getLogger("jidoka.forward")
 
 IDLE_S: Final = 0.2
+"""Wall time to wait for news of the spool before looking again."""
 NOTE_S: Final = 1.0
 """Wall time between two notes of what was acknowledged."""
 BACKOFF_S, BACKOFF_S_MAX = 0.2, 2.0
 """Wall time before the second attempt to reach a broker, doubled with each one up to the bound."""
 CLOSE_S: Final = 5.0
+"""Wall time for a producer's thread to end."""
 PRODUCER: Final[Mapping[str, Any]] = {
     "acks": "all",
     "enable_idempotence": True,

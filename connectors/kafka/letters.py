@@ -18,6 +18,7 @@ from schemas.settings import KafkaSettings
 SEND_WITHIN_S: Final = 5.0
 """Wall time for all letters of one call."""
 CLOSE_S: Final = 2.0
+"""Wall time for the producer's thread to end."""
 PRODUCER: Final[Mapping[str, Any]] = {
     "acks": "all",
     "enable_idempotence": True,

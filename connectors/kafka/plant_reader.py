@@ -36,9 +36,11 @@ RECORDS_MAX: Final = 1_000_000
 """Of one poll: all that was fetched. A partition that is paused with a part of it still to be given out is never given
 out again by kafka-python 3.0.12 (`Fetcher.fetched_records` takes a used-up one for the one in hand)."""
 POLL_MS: Final = 200
+"""Wall time for which one poll waits."""
 ASK_S: Final = 1.0
 """Wall time between two questions where the topics end; what was there at the question is complete behind it."""
 ASK_WITHIN_MS: Final = 2_000
+"""Wall time for the answer."""
 ANSWER_WITHIN_S: Final = 5.0
 """Wall time without an answer after which the broker counts as away."""
 SETTLE_S: Final = 15.0
@@ -49,6 +51,7 @@ WEDGED_S: Final = 30.0
 BACKOFF_S, BACKOFF_S_MAX = 0.2, 2.0
 """Wall time before the second attempt to reach a broker, doubled with each one up to the bound."""
 CLOSE_MS: Final = 2_000
+"""Wall time for a consumer to leave its group."""
 CONSUMER: Final[Mapping[str, Any]] = {
     "enable_auto_commit": False,
     # Where to begin is decided here, and a deleted stretch is told, not jumped over.

@@ -22,6 +22,7 @@ ANSWER_S: Final = 5.0
 FRESH_S: Final = 10.0
 """Wall time since the last answer up to which the broker counts as there."""
 JOIN_S: Final = 10.0
+"""Wall time for the thread to end."""
 CLIENT: Final[Mapping[str, Any]] = {
     "enable_auto_commit": False,
     "request_timeout_ms": int(ANSWER_S * 1000),

@@ -27,6 +27,7 @@ LOG = logging.getLogger("jidoka.decide")
 
 GROUP = "jidoka-decide"
 POLL_MS = 200
+"""Wall time for which one poll waits."""
 POLL_MAX = 500
 """Messages in one answer of the consumer."""
 REVOKE_S = 3.0
