@@ -18,12 +18,14 @@ from pipelines.operation.ends import Ends, looking
 from pipelines.operation.measured import Measured
 from pipelines.operation.server import telling
 from pipelines.operator_socket import OperatorSocket
-from pipelines.stages.deciding import ANOMALIES, Consumer, Decider
+from pipelines.stages.consumer import Consumer
+from pipelines.stages.deciding import ANOMALIES, Decider
 from pipelines.stages.mirror import Mirror
 from pipelines.stores import open_blobs, open_store
 from schemas.settings import KafkaSettings
 
 LOOK_S = 0.2
+"""Wall time between two looks at whether it can go on."""
 JOIN_S = 10.0
 """Wall time for the consumer's thread to end."""
 

@@ -47,6 +47,7 @@ LOG = logging.getLogger("jidoka.keep")
 
 TOPIC = "telemetry.v1"
 POLL_MS = 200
+"""Wall time for which one poll waits."""
 WAIT_S = 1.0
 """Wall time between two looks for the state of a cell that began before us, and for the log."""
 CATCH_UP_S = 5.0

@@ -117,7 +117,7 @@ def up(
     ] = None,
     log: Log = LogForm.TEXT,
 ) -> None:
-    """Run collector, detection and decisions on this machine, and start again whichever ends."""
+    """Run collector, detection, decisions and keeper on this machine, and start again whichever ends."""
     from connectors.kafka.admin import apply_topics
     from connectors.kafka.connection import check_reachable
     from pipelines.up import Supervisor, children_of

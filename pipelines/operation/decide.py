@@ -15,7 +15,8 @@ from pipelines.operation.common import LAG_MAX, counter, gauge
 from pipelines.operation.ends import Ends
 from pipelines.operation.health import Backlog, Health
 from pipelines.operation.measured import Measured
-from pipelines.stages.deciding import Consumer, Decider
+from pipelines.stages.consumer import Consumer
+from pipelines.stages.deciding import Decider
 from pipelines.stages.mirror import Mirror
 from schemas.observations import OFFSET
 from schemas.topics import partition_of

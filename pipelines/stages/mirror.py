@@ -32,8 +32,11 @@ BATCH_MAX = 500
 LOOK_S = 0.2
 """Wall time between two looks at the log."""
 AGAIN_S = 2.0
+"""Wall time between a failure of the broker and the next attempt; also between two looks at whether it is ours."""
 DELIVERY_S = 60.0
+"""Wall time for a fact to be acknowledged, and for the last one of a partition to be read."""
 CLOSE_S = 5.0
+"""Wall time for the producer to end."""
 
 
 class Mirror:
