@@ -62,7 +62,7 @@ class PostgresStore:
     def _open(cls, settings: PostgresSettings, folder: Path, clock: Clock) -> PostgresStore:
         try:
             if not folder.is_dir():
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 sync_folder(folder.parent)
             lock = FolderLock(folder)
         except OSError as error:

@@ -54,7 +54,7 @@ class SqliteStore:
         """
         try:
             if not folder.is_dir():
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 sync_folder(folder.parent)
             lock = FolderLock(folder)
         except OSError as error:
