@@ -42,6 +42,15 @@ def dealt_within_s(settings: KafkaSettings) -> float:
     return max(DEALT_WITHIN_S, 3 * settings.session_s)
 
 
+def dealt_bound_s(settings: KafkaSettings) -> float:
+    """Return the wall time after which whoever was dealt nothing ends itself.
+
+    Longer than what the group waits for a member that died while it joined: otherwise each one that ends itself keeps
+    the next one waiting until that ends itself, too.
+    """
+    return dealt_within_s(settings) + settings.session_s
+
+
 class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
     """Polls in a thread of its own, and hands over to the event loop; waits while that is behind."""
 
@@ -57,6 +66,10 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
         """Why it ended by itself."""
         self.polled_s = time.monotonic()
         """Wall time of the last poll."""
+        self.polls_n = 0
+        """Polls that were begun."""
+        self.polling = False
+        """Whether one is under way: it is the library's, and takes `POLL_MS` and what the group takes."""
         self._decider, self._loop = decider, loop
         self._stopping = threading.Event()
         self._joining_s: float | None = time.monotonic()
@@ -66,7 +79,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
     @property
     def stalled(self) -> ConnectionFault | None:
         """Why the group should be joined anew, by another process: partitions have been dealt for far too long."""
-        since_s, bound_s = self._joining_s, dealt_within_s(self._decider.settings)
+        since_s, bound_s = self._joining_s, dealt_bound_s(self._decider.settings)
         if since_s is None or time.monotonic() - since_s < bound_s:
             return None
         return ConnectionFault(f"group {GROUP}: no partitions were dealt to us or to others for {bound_s:g} s")
@@ -117,7 +130,10 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
             consumer.close(autocommit=False)
 
     def _round(self, consumer: Any) -> None:
+        self.polls_n += 1
+        self.polling = True
         polled = consumer.poll(timeout_ms=POLL_MS)
+        self.polling = False
         self.polled_s = time.monotonic()
         began = self._follow_changes(consumer)
         for where, records in polled.items():
