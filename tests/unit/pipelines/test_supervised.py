@@ -30,5 +30,8 @@ def test_end_of_standard_input_ends_the_process_in_order_or_at_once(program, sta
 
 def test_module_has_its_own_arguments_and_status_as_if_called_by_itself():
     words = [sys.executable, "-m", "pipelines.supervised", "pipelines.cli", "keep", "--config", "nowhere"]
-    done = subprocess.run(words, stdin=subprocess.PIPE, capture_output=True, text=True, timeout=WITHIN_S, check=False)
-    assert done.returncode != 0
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        said = process.stderr.read()
+        assert process.wait(WITHIN_S) == 2
+    assert said.startswith("jidoka: ")
+    assert "it is missing" in said
