@@ -43,7 +43,7 @@ from pipelines.stages.parcels import Parcels
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError
 from schemas.settings import KafkaSettings
-from schemas.topics import partition_of
+from schemas.topics import OBSERVATION_BYTES_MAX, partition_of
 
 LOG = logging.getLogger("jidoka.detect")
 
@@ -83,6 +83,7 @@ def make_app(configuration: Configuration, kafka: KafkaSettings) -> faust.App:
         producer_acks=-1,
         producer_linger=0,
         producer_max_batch_size=SEND_BYTES_MAX,
+        producer_max_request_size=OBSERVATION_BYTES_MAX,
         producer_request_timeout=SEND_S,
     )
 

@@ -29,6 +29,14 @@ LOG = logging.getLogger("jidoka.mirror")
 TOPIC = "decisions.v1"
 BATCH_MAX = 500
 """Facts on their way: all are acknowledged before the next ones go."""
+BATCH_BYTES_MAX = 500_000
+"""Of these, with headers; a single larger one goes alone. Below what the producer puts into one request for a
+partition: of two, the first could fail and the second arrive, and a reader would have a hole for ever."""
+SEND_BYTES_MAX = 1_000_000
+HEADERS_BYTES = 1_000
+"""Of one fact, and more than that."""
+LINGER_S = 20.0
+"""Nothing leaves before all of a round is handed over."""
 LOOK_S = 0.2
 """Wall time between two looks at the log."""
 AGAIN_S = 2.0
@@ -93,7 +101,11 @@ class Mirror:
 
     async def _batch(self) -> list[Recorded]:
         batch: list[Recorded] = []
+        bytes_n = 0
         async for record in self._store.read_all(after=self.position):
+            bytes_n += len(record.data) + HEADERS_BYTES
+            if batch and bytes_n > BATCH_BYTES_MAX:
+                break
             batch.append(record)
             if len(batch) == BATCH_MAX:
                 break
@@ -108,6 +120,8 @@ class Mirror:
             acks="all",
             enable_idempotence=True,
             delivery_timeout_ms=int(DELIVERY_S * 1000),
+            linger_ms=int(LINGER_S * 1000),
+            batch_size=SEND_BYTES_MAX,
         )
 
     def _send(self, producer: Any, records: list[Recorded]) -> None:
@@ -117,6 +131,7 @@ class Mirror:
             )
             for r in records
         ]
+        producer.flush(timeout=DELIVERY_S)
         for each in sent:
             each.get(timeout=DELIVERY_S)
 

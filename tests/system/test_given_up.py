@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -9,10 +10,11 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from connectors.kafka.admin import apply_topics
 from connectors.kafka.broker import Cluster
 from connectors.kafka.reading import read_range
-from connectors.kafka.topics import MESSAGE_BYTES_MAX
+from pipelines.detecting import make_app
 from pipelines.stages.detect import GROUP, IN, OUT
 from pipelines.stages.outgoing import UNSENT
 from schemas.observations import decode_observation
+from schemas.topics import OBSERVATION_BYTES_MAX
 from tests.support.kafka_broker import admin_of, emptied, plain, settings_of
 from tests.support.kafka_faults.line import configure
 from tests.system.test_faust_commits import committed, produce, running, ticks, two_cells, wait_until
@@ -45,7 +47,7 @@ def test_a_worker_whose_observation_is_given_up_sends_and_saves_nothing_behind_i
         produce(kafka_broker, IN, partition, ticks(cell, range(BEFORE_N, BEFORE_N + 1)))
         time.sleep(SETTLED_S)
         # What comes behind it would be taken again.
-        take(kafka_broker, bytes_max=MESSAGE_BYTES_MAX)
+        take(kafka_broker, bytes_max=OBSERVATION_BYTES_MAX)
         produce(kafka_broker, IN, partition, ticks(cell, range(BEFORE_N + 1, MESSAGES_N)))
         wait_until(lambda: worker.process.poll() is not None, "the end of the worker")
         assert how_far() == BEFORE_N
@@ -57,3 +59,23 @@ def test_a_worker_whose_observation_is_given_up_sends_and_saves_nothing_behind_i
     news = [each for n, each in enumerate(given) if each.position > max((g.position for g in given[:n]), default=0)]
     # Each new one names the one before it: decisions go on without a hole.
     assert [(each.after, each.position) for each in news] == [(n, n + 1) for n in range(MESSAGES_N)]
+
+
+def test_an_observation_of_a_cell_whose_tags_all_fail_at_once_is_sent(kafka_broker, tmp_path):
+    """Was: above 1 MB the producer refused it, and the worker ended at it again and again."""
+    settings = settings_of(emptied(kafka_broker))
+    apply_topics(settings)
+    configuration = configure(tmp_path / "config", kafka_broker, cells_n=1)
+    value = b"x" * (OBSERVATION_BYTES_MAX // 2)
+
+    async def send() -> None:
+        producer = make_app(configuration, settings).producer
+        await producer.start()
+        try:
+            await (await producer.send(OUT, None, value, 0, None, None))
+        finally:
+            await producer.stop()
+
+    asyncio.run(send())
+    (given,) = read_range(plain(kafka_broker), OUT, 0, 0)
+    assert given.value == value
