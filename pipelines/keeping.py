@@ -24,7 +24,7 @@ from connectors.eventlog.segments import SegmentWriter
 from connectors.eventlog.states import StateStore
 from connectors.kafka.codec import decode_message, tag_table_sha256
 from connectors.kafka.connection import client_arguments
-from connectors.kafka.reading import span_of
+from connectors.kafka.reading import read_range, span_of
 from pipelines.config import Configuration
 from pipelines.detecting import last_given
 from pipelines.hosting import Folders
@@ -39,7 +39,8 @@ from pipelines.stages.sequence_memory import SequenceMemory, recall, remember
 from pipelines.stores import open_states
 from schemas.errors import CodecError, JidokaError, LogError
 from schemas.plant import Cell
-from schemas.samples import Tick
+from schemas.records import SavedState
+from schemas.samples import Kept, Tick
 from schemas.settings import KafkaSettings
 from schemas.topics import partition_of
 
@@ -62,42 +63,59 @@ class Place(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class KeptCell:
-    """One cell."""
+class CellOrder:
+    """One cell's messages in the order of detection, by the same numbers."""
 
     cell: Cell
-    path: Path
-    """Of its `Place`."""
-    writer: SegmentWriter
     sequence: Sequence
-    offset: int
+    offset: int = -1
     """Of the last message that was taken; -1 before the first."""
     tags_sha256: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.tags_sha256 = tag_table_sha256(self.cell)
 
-    def take(self, record: Any) -> None:
-        """Take one message of its partition; what cannot be read is detection's to tell."""
+    def take(self, record: Any) -> tuple[list[Kept], bool]:
+        """Take one message of the partition; what cannot be read is detection's to tell.
+
+        Returns:
+            The inputs that have their turn now, and whether it was a tick.
+        """
         if record.offset <= self.offset or record.key != self.cell.path.encode():
-            return
+            return [], False
         try:
             arrived = decode_message(record.key, record.value, tuple(record.headers))
         except CodecError:
-            return
+            return [], False
         self.offset = record.offset
         if arrived.tags_sha256 != self.tags_sha256:
-            return
-        for kept in self.sequence.take(arrived.at, arrived.input):
+            return [], False
+        return self.sequence.take(arrived.at, arrived.input), isinstance(arrived.input, Tick)
+
+
+@dataclass(slots=True)
+class KeptCell:
+    """One cell."""
+
+    order: CellOrder
+    path: Path
+    """Of its `Place`."""
+    writer: SegmentWriter
+
+    def take(self, record: Any) -> None:
+        """Take one message of its partition."""
+        given, ticked = self.order.take(record)
+        for kept in given:
             if kept.position > self.writer.position and self.writer.append(kept):
                 self.writer.rotate()
-        if isinstance(arrived.input, Tick):
+        if ticked:
             self.sync()
 
     def sync(self) -> None:
         """Make all safe: first what was kept, then how far it is."""
         self.writer.sync()
-        place = Place(self.offset, remember(self.sequence, self.cell.path, self.tags_sha256))
+        order = self.order
+        place = Place(order.offset, remember(order.sequence, order.cell.path, order.tags_sha256))
         write_durably(self.path, msgspec.msgpack.encode(place))
 
 
@@ -115,7 +133,7 @@ class Keeping(threading.Thread):
     @property
     def positions(self) -> Mapping[str, int]:
         """Of the last input kept, by cell."""
-        return {each.cell.path: each.writer.position for each in self._cells}
+        return {each.order.cell.path: each.writer.position for each in self._cells}
 
     def stop(self) -> None:
         """Take what is there, and end."""
@@ -139,12 +157,12 @@ class Keeping(threading.Thread):
     def _read(self, consumer: Any) -> None:
         cells: dict[int, list[KeptCell]] = {}
         for each in self._cells:
-            cells.setdefault(partition_of(each.cell.path, self._partitions), []).append(each)
+            cells.setdefault(partition_of(each.order.cell.path, self._partitions), []).append(each)
         where = {number: TopicPartition(TOPIC, number) for number in cells}
         consumer.assign(list(where.values()))
         begins = consumer.beginning_offsets(list(where.values()))
         for number, kept in cells.items():
-            self.next_offsets[number] = max(min(each.offset for each in kept) + 1, begins[where[number]])
+            self.next_offsets[number] = max(min(each.order.offset for each in kept) + 1, begins[where[number]])
             consumer.seek(where[number], self.next_offsets[number])
         ends: dict[Any, int] | None = None
         while ends is None or any(consumer.position(tp) < end for tp, end in ends.items()):
@@ -212,33 +230,48 @@ async def _open(
             place = msgspec.msgpack.decode(path.read_bytes(), type=Place)
         except msgspec.DecodeError as error:
             raise LogError(f"{path}: {error}: delete the folder, and keeping begins anew") from error
-        kept = KeptCell(cell, path, writer, recall(place.sequence), place.offset)
+        kept = KeptCell(CellOrder(cell, recall(place.sequence), place.offset), path, writer)
         partition = partition_of(cell.path, kafka.partitions)
         begin, end = await asyncio.to_thread(span_of, client_arguments(kafka), TOPIC, partition)
-        if kept.offset >= end:
+        if kept.order.offset >= end:
             LOG.warning(
-                "%s: kept up to message %d, and the topic ends at %d: made anew, or cut", path, kept.offset, end
+                "%s: kept up to message %d, and the topic ends at %d: made anew, or cut", path, kept.order.offset, end
             )
-            kept.offset = -1  # The sources' own numbers tell what was kept.
-        elif kept.offset + 1 < begin:
+            kept.order.offset = -1  # The sources' own numbers tell what was kept.
+        elif kept.order.offset + 1 < begin:
             await _go_on_behind(kept, states)
         return kept
     while (saved := await states.load(cell.path)) is None:
         if await asyncio.to_thread(last_given, kafka, cell.path) == 0:
-            return KeptCell(cell, path, writer, Sequence(), -1)
-        await asyncio.sleep(WAIT_S)  # Detection began before us: go on from where it will have saved.
-    return KeptCell(cell, path, writer, recall(sequence_of(saved)), saved.offset)
+            return KeptCell(CellOrder(cell, Sequence()), path, writer)
+        await asyncio.sleep(WAIT_S)  # Detection began before us: where it saves is all that is known of its numbers.
+    if await asyncio.to_thread(_all_is_there, cell, kafka, saved):
+        return KeptCell(CellOrder(cell, Sequence()), path, writer)
+    return KeptCell(CellOrder(cell, recall(sequence_of(saved)), saved.offset), path, writer)
+
+
+def _all_is_there(cell: Cell, kafka: KafkaSettings, saved: SavedState) -> bool:
+    """Tell whether the topic, from its begin, still gives each input the number that detection gave it."""
+    connection, partition = client_arguments(kafka), partition_of(cell.path, kafka.partitions)
+    begin, _ = span_of(connection, TOPIC, partition)
+    if begin > 0:
+        return False
+    order = CellOrder(cell, Sequence())
+    for record in read_range(connection, TOPIC, partition, 0, saved.offset + 1):
+        order.take(record)
+    return order.sequence.position == saved.position
 
 
 async def _go_on_behind(kept: KeptCell, states: StateStore) -> None:
     """Leave out what the topic deleted before it was kept: what comes then must bear the numbers detection gave."""
-    saved = await states.load(kept.cell.path)
-    if saved is None or saved.position <= kept.sequence.position:
+    cell = kept.order.cell
+    saved = await states.load(cell.path)
+    if saved is None or saved.position <= kept.order.sequence.position:
         return  # Nothing of this cell was deleted.
     first = kept.writer.position + 1
-    LOG.warning("%s: inputs %d to %d will not be kept: the topic deleted some", kept.cell.path, first, saved.position)
+    LOG.warning("%s: inputs %d to %d will not be kept: the topic deleted some", cell.path, first, saved.position)
     kept.writer.skip(saved.position)
-    kept.sequence, kept.offset = recall(sequence_of(saved)), saved.offset
+    kept.order = CellOrder(cell, recall(sequence_of(saved)), saved.offset)
     kept.sync()
 
 

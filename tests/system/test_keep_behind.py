@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from kafka import TopicPartition
 
@@ -38,12 +39,29 @@ def keep_until(configuration: Configuration, done: Callable[[], bool]) -> None:
     asyncio.run(go())
 
 
+def configured(kafka_broker, folder: Path) -> Configuration:
+    """A configuration whose workers save at once, on topics that have nothing."""
+    apply_topics(settings_of(emptied(kafka_broker)))
+    configuration = configure(folder, kafka_broker, cells_n=4)
+    text = (folder / "jidoka.toml").read_text().replace("snapshot_s = 10.0", "snapshot_s = 0.5")
+    (folder / "jidoka.toml").write_text(text)
+    return configuration
+
+
+def test_a_keeper_that_starts_after_detection_keeps_all_that_the_topic_has(kafka_broker, tmp_path):
+    """Was: it began where detection had saved, so that nothing could be re-run until a snapshot was due."""
+    configuration = configured(kafka_broker, tmp_path / "config")
+    cell, _, partition = two_cells(configuration)
+    folder = Folders(configuration.data).segments(cell)
+    produce(kafka_broker, IN, partition, ticks(cell, range(DETECTED_N)))
+    with running("whole", str(tmp_path / "config")):
+        wait_until(lambda: committed(kafka_broker, GROUP, IN, partition) == DETECTED_N, "the commit of all")
+    keep_until(configuration, lambda: stretches(folder) == [Stretch(1, DETECTED_N)])
+
+
 def test_what_the_topic_deleted_before_it_was_kept_is_a_hole_and_shifts_no_number(kafka_broker, tmp_path):
     """Was: the first message that was left came under the number of the first one that was deleted."""
-    apply_topics(settings_of(emptied(kafka_broker)))
-    configuration = configure(tmp_path / "config", kafka_broker, cells_n=4)
-    text = (tmp_path / "config/jidoka.toml").read_text().replace("snapshot_s = 10.0", "snapshot_s = 0.5")
-    (tmp_path / "config/jidoka.toml").write_text(text)
+    configuration = configured(kafka_broker, tmp_path / "config")
     cell, _, partition = two_cells(configuration)
     folder = Folders(configuration.data).segments(cell)
 
