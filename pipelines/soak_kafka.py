@@ -28,6 +28,10 @@ KAFKA_FAULTS: Mapping[str, float] = {
     "broker-away": 60.0,
 }
 """Fault of `tests.support.kafka_faults.faults` -> wall time for which somebody is away."""
+ON_ONE_LINE_N = 4
+"""Times that a fault is tried on one line, which is judged in the end."""
+ALONE = ("poison",)
+"""Once a line: of a stranger's cell only the first message is told."""
 
 COLLECTOR_FAULTS: Mapping[str, int] = {
     "collector_killed": 1,
@@ -48,13 +52,14 @@ SAID_MAX = 2_000
 
 
 def kafka_fault(name: str) -> Callable[[int], Iterator[Unit]]:
-    """Return the run of one fault on the Kafka runtime under load: a unit a trial."""
+    """Return the run of one fault on the Kafka runtime under load: a unit a line, several trials on each."""
+    times_n, pause_s = 1 if name in ALONE else ON_ONE_LINE_N, KAFKA_FAULTS[name]
 
     def units(seed: int) -> Iterator[Unit]:
         trials = support("kafka_faults.trials")
-        for number in range(seed, seed + KAFKA_TRIALS_N):
+        for number in range(seed, seed + KAFKA_TRIALS_N // times_n):
             yield Unit(f"seed {number}", lambda number=number: _trial(  # type: ignore[misc]
-                lambda folder: trials.on_a_line(folder, name, seed=number, pause_s=KAFKA_FAULTS[name])
+                lambda folder: trials.on_a_line(folder, name, seed=number, pause_s=pause_s, times_n=times_n), times_n
             ))  # fmt: skip
 
     return units
@@ -79,10 +84,10 @@ def kafka_decide_killed(seed: int) -> Iterator[Unit]:
         ))  # fmt: skip
 
 
-def _trial(trial: Callable[[Path], Any]) -> Outcome:
+def _trial(trial: Callable[[Path], Any], times_n: int = 1) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="jidoka-soak-") as name:
         done = trial(Path(name))
-    return Outcome(1, tuple(done.wrong), dict(done.figures))
+    return Outcome(times_n, tuple(done.wrong), dict(done.figures))
 
 
 def on_brokers(module: str, name: str, brokers_n: int) -> Callable[[int], Iterator[Unit]]:
