@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,7 @@ from pipelines.stores import open_states
 from schemas.errors import CodecError, JidokaError, LogError
 from schemas.plant import Cell
 from schemas.records import SavedState
-from schemas.samples import Kept, Tick
+from schemas.samples import Kept
 from schemas.settings import KafkaSettings
 from schemas.topics import partition_of
 
@@ -51,6 +52,8 @@ POLL_MS = 200
 """Wall time for which one poll waits."""
 WAIT_S = 1.0
 """Wall time between two looks for the state of a cell that began before us, and for the log."""
+SYNC_S = 1.0
+"""Wall time between two syncs: what a crash takes in between is on the topic still, and each is two of the disk."""
 CATCH_UP_S = 5.0
 """Wall time at the end for what is on the topic already."""
 
@@ -75,22 +78,16 @@ class CellOrder:
     def __post_init__(self) -> None:
         self.tags_sha256 = tag_table_sha256(self.cell)
 
-    def take(self, record: Any) -> tuple[list[Kept], bool]:
-        """Take one message of the partition; what cannot be read is detection's to tell.
-
-        Returns:
-            The inputs that have their turn now, and whether it was a tick.
-        """
+    def take(self, record: Any) -> list[Kept]:
+        """Take one message of the partition and return what has its turn now; the unreadable is detection's to tell."""
         if record.offset <= self.offset or record.key != self.cell.path.encode():
-            return [], False
+            return []
         try:
             arrived = decode_message(record.key, record.value, tuple(record.headers))
         except CodecError:
-            return [], False
+            return []
         self.offset = record.offset
-        if arrived.tags_sha256 != self.tags_sha256:
-            return [], False
-        return self.sequence.take(arrived.at, arrived.input), isinstance(arrived.input, Tick)
+        return self.sequence.take(arrived.at, arrived.input) if arrived.tags_sha256 == self.tags_sha256 else []
 
 
 @dataclass(slots=True)
@@ -101,20 +98,21 @@ class KeptCell:
     path: Path
     """Of its `Place`."""
     writer: SegmentWriter
+    synced: int = -1
+    """Offset of the last message that is safe."""
 
     def take(self, record: Any) -> None:
         """Take one message of its partition."""
-        given, ticked = self.order.take(record)
-        for kept in given:
+        for kept in self.order.take(record):
             if kept.position > self.writer.position and self.writer.append(kept):
                 self.writer.rotate()
-        if ticked:
-            self.sync()
 
     def sync(self) -> None:
         """Make all safe: first what was kept, then how far it is."""
+        if self.synced == self.order.offset:
+            return
         self.writer.sync()
-        order = self.order
+        order, self.synced = self.order, self.order.offset
         place = Place(order.offset, remember(order.sequence, order.cell.path, order.tags_sha256))
         write_durably(self.path, msgspec.msgpack.encode(place))
 
@@ -165,6 +163,7 @@ class Keeping(threading.Thread):
             self.next_offsets[number] = max(min(each.order.offset for each in kept) + 1, begins[where[number]])
             consumer.seek(where[number], self.next_offsets[number])
         ends: dict[Any, int] | None = None
+        synced_s = time.monotonic()
         while ends is None or any(consumer.position(tp) < end for tp, end in ends.items()):
             for tp, records in consumer.poll(timeout_ms=POLL_MS).items():
                 if records[0].offset != (wanted := self.next_offsets[tp.partition]):
@@ -174,8 +173,14 @@ class Keeping(threading.Thread):
                     for each in cells[tp.partition]:
                         each.take(record)
                 self.next_offsets[tp.partition] = records[-1].offset + 1
+            if time.monotonic() - synced_s >= SYNC_S:
+                self._sync()
+                synced_s = time.monotonic()
             if ends is None and self._stopping.is_set():
                 ends = consumer.end_offsets(list(where.values()))
+        self._sync()
+
+    def _sync(self) -> None:
         for each in self._cells:
             each.sync()
 
