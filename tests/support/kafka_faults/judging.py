@@ -169,7 +169,9 @@ async def _observed(line: Line) -> tuple[dict[str, Expected], int, dict[str, Acc
         if count > before:
             before, until_s = count, time.monotonic() + PATIENCE_S
         else:  # The costly half is done when the other one has come to rest.
+            began_s = time.monotonic()
             expected, unreadable_n = await asyncio.to_thread(expected_of, line.cluster, line.configuration)
+            until_s += time.monotonic() - began_s  # What came meanwhile has as long as what came before.
             wanted = sum(len(each.observations) for each in expected.values())
             if wanted == count or time.monotonic() > until_s:
                 return expected, unreadable_n, accepted
