@@ -15,7 +15,7 @@ from pipelines.decide import CellService
 from pipelines.executor import Executor, Machines
 from pipelines.hosting import Folders, Parts, clock_of
 from pipelines.observe import collector, notifiers
-from pipelines.reasoning import reasoners_of
+from pipelines.reasoning import Reasoners
 from schemas.errors import ConnectionFault
 
 BEAT_S = 0.5
@@ -32,7 +32,7 @@ class Acting:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._clock = clock_of(configuration.settings)
-        self._reasoners = reasoners_of(configuration)
+        self._reasoners = Reasoners(configuration)
         rng = np.random.default_rng()
         settings = configuration.settings.opcua
         self._robots: dict[str, dict[str, ConnectedRobot]] = {
@@ -52,7 +52,7 @@ class Acting:
             rules,
             self._clock,
             machines,
-            self._reasoners,
+            self._reasoners.of(rules.cell),
             notifiers(self._configuration),
         )
 

@@ -68,6 +68,8 @@ class Completion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a model was told, whole. Empty for a playbook."""
     said: str = ""
     """What a model answered, word for word, before slots became names. Empty for a playbook."""
+    confidence: float | None = None
+    """Probability of the least certain choice or token, 0..1. None: it has none, or none is told."""
     choices: tuple[ChoiceMade, ...] = ()
     """With their probabilities, where the model decides choice by choice."""
     tried: tuple[Attempt, ...] = ()

@@ -57,6 +57,17 @@ def raw_plan(said: str, space: PlanSpace, function: str) -> str:
     return msgspec.json.encode(Plan(tuple(findings))).decode()
 
 
+def slotted(plan: Plan, space: PlanSpace) -> str:
+    """Return a plan as a model would have said it: `raw_plan` makes of it the same plan for an incident that looks so.
+
+    Raises:
+        KeyError: it is about evidence that the space does not have.
+    """
+    slots = {target.evidence: target.slot for target in space.targets}
+    findings = tuple(_Said(slots[f.evidence], f.diagnosis, f.actions) for f in plan.findings)
+    return msgspec.json.encode(_Answer(findings)).decode()
+
+
 def arguments_of(said: str, function: str) -> str:
     """Return the arguments of a call of `function`, or the text itself if it is no such call."""
     match = CALL.fullmatch(said)

@@ -71,7 +71,7 @@ def decide(space: PlanSpace, phrasing: Phrasing, scoring: Scoring) -> Decided:
         scoring.advance(tokens[best])
         said += pieces[best]
         draft = draft.take(point.options[best])
-    return Decided(draft, said, tuple(choices))
+    return Decided(draft, said.strip(), tuple(choices))
 
 
 def choose(point: ChoicePoint, logs: Sequence[float]) -> tuple[ChoiceMade, int]:

@@ -19,7 +19,7 @@ class Phrasing(Protocol):
 
     @property
     def opening(self) -> str:
-        """What every answer begins with."""
+        """What every answer begins with: a space, or nothing."""
 
     def piece(self, draft: Draft, point: ChoicePoint, option: str) -> str:
         """Return what `option` adds to the answer: it begins with a space and ends with none."""
@@ -29,11 +29,11 @@ class JsonPhrasing:
     """The arguments of the function call, as JSON. No two options of a point begin one with the other.
 
     >>> JsonPhrasing().opening
-    '{"findings": ['
+    ' {"findings": ['
     """
 
     name = "json/1"
-    opening: Final = '{"findings": ['
+    opening: Final = ' {"findings": ['
 
     def piece(self, draft: Draft, point: ChoicePoint, option: str) -> str:
         """Return what `option` adds to the answer."""
