@@ -13,7 +13,7 @@ from connectors.robots import ROBOTS, ConnectedRobot
 from pipelines.config import Configuration
 from pipelines.decide import CellService
 from pipelines.executor import Executor, Machines
-from pipelines.hosting import Folders, Parts, clock_of
+from pipelines.hosting import Companion, Folders, Parts, clock_of
 from pipelines.observe import collector, notifiers
 from pipelines.reasoning import Reasoners
 from schemas.errors import ConnectionFault
@@ -62,6 +62,15 @@ class Acting:
             for robot in self._robots[service.cell].values():
                 group.create_task(robot.run())
 
+    @property
+    def probing(self) -> list[Companion]:
+        """What keeps the models' servers probed; nothing without any."""
+
+        async def probes(service: CellService) -> None:
+            await self._reasoners.keep_probed()
+
+        return [probes] if self._reasoners.servers else []
+
     async def heartbeat(self, service: CellService) -> None:
         """Beat while the decision pipeline is healthy; a PLC that misses it takes no commands."""
         robots, heard = self._robots[service.cell], False
@@ -86,5 +95,5 @@ def act_parts(configuration: Configuration) -> Parts:
     return Parts(
         source=collector(configuration, np.random.default_rng()),
         fulfiller=acting.executor,
-        companions=[acting.sessions, acting.heartbeat],
+        companions=[acting.sessions, acting.heartbeat, *acting.probing],
     )

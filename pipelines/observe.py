@@ -47,4 +47,8 @@ def observe_parts(configuration: Configuration) -> Parts:
     def observer(service: CellService, rules: Rulebook) -> Advisor:
         return Advisor(service, rules.cell, clock, reasoners.of(rules.cell), notifiers(configuration))
 
-    return Parts(source=collector(configuration, np.random.default_rng()), fulfiller=observer)
+    async def probes(service: CellService) -> None:
+        await reasoners.keep_probed()
+
+    source = collector(configuration, np.random.default_rng())
+    return Parts(source=source, fulfiller=observer, companions=[probes] if reasoners.servers else [])

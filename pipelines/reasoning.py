@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 
 from agent.ports import Reasoner
@@ -14,9 +15,12 @@ from pipelines.config import Configuration
 from pipelines.local_model import LocalModel
 from pipelines.model_reasoner import Lines, ModelReasoner, PlanCache, unusable
 from pipelines.questions import Model
+from pipelines.remote_model import REFUSED_FOR_S, RemoteModel
 from schemas.errors import ConfigError
 from schemas.plans import Tier
 from schemas.plant import Cell
+
+LOG = logging.getLogger("jidoka.reasoning")
 
 
 class Reasoners:
@@ -52,7 +56,23 @@ class Reasoners:
                 local = LocalModel(settings)
                 local.load()
                 models[settings.name] = local
+        for server in self._settings.servers:
+            if server.name in named:
+                models[server.name] = RemoteModel(server)
         return models
+
+    @property
+    def servers(self) -> list[RemoteModel]:
+        """The models behind HTTP that are asked."""
+        return [model for model in self.models.values() if isinstance(model, RemoteModel)]
+
+    async def keep_probed(self) -> None:
+        """Probe the servers now and whenever it is due, so that no incident has to wait for it."""
+        while True:
+            for model in self.servers:
+                if refusal := await model.ready():
+                    LOG.warning("%s is not asked: %s", model.name, refusal)
+            await asyncio.sleep(REFUSED_FOR_S)
 
     def _reasoner(self, name: str, repertoire: Repertoire) -> Reasoner:
         if name == "cascade":

@@ -129,8 +129,6 @@ class ServerSettings(Strict):
     """One line with the key; readable by its owner only. Empty: none is sent."""
     ca: str = ""
     """File with the certificates that the server's is signed by; empty: the system's."""
-    told: Literal["names", "slots"] = "names"
-    """As in `transformers`."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """0 takes the likeliest token."""
     seed: int = Field(default=0, ge=0)
