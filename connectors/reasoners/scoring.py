@@ -39,8 +39,8 @@ class TextScoring:
         """Take these tokens as said; they are read with the next `score`."""
         self._pending.extend(tokens)
 
-    def score(self, continuations: Sequence[Sequence[int]]) -> list[float]:
-        """Return ln P of each continuation, given all that was said.
+    def score(self, continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return ln P of each token of each continuation, given all that was said and the tokens before it.
 
         Raises:
             ConnectionFault: the time is up, or the model has no memory left.
@@ -53,7 +53,7 @@ class TextScoring:
         except (RuntimeError, MemoryError) as error:
             raise ConnectionFault(f"the model failed: {error}") from error
 
-    def _scored(self, continuations: Sequence[Sequence[int]]) -> list[float]:
+    def _scored(self, continuations: Sequence[Sequence[int]]) -> list[list[float]]:
         said = self._pending
         assert said, "a text is said before anything is scored"
         rest = [list(tokens[:-1]) for tokens in continuations]
@@ -67,7 +67,7 @@ class TextScoring:
         for tokens, inner in zip(continuations, rest, strict=True):
             rows = [0, *range(row, row + len(inner))]
             row += len(inner)
-            found.append(float(logs[rows, list(tokens)].sum()))
+            found.append([float(log) for log in logs[rows, list(tokens)]])
         return found
 
     def _pass(self, said: list[int], rest: list[list[int]]) -> Any:

@@ -43,10 +43,12 @@ class Dice:
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(text.encode())
 
-    def score(self, continuations: object) -> list[float]:
-        found = [self._scores[n % len(self._scores)] for n, _ in enumerate(continuations)]  # type: ignore[arg-type]
+    def score(self, continuations: list[tuple[int, ...]]) -> list[list[float]]:
         self._scores = self._scores[1:] + self._scores[:1]
-        return found
+        # By the text so far: options that begin alike are scored alike there.
+        return [
+            [self._scores[sum(text[: n + 1]) % len(self._scores)] for n in range(len(text))] for text in continuations
+        ]
 
     def advance(self, tokens: object) -> None:
         pass

@@ -89,7 +89,7 @@ def make(folder: Path, texts: Sequence[str], *, seed: int = 0, width: int = 64, 
         bos_token_id=None,
         eos_token_id=fast.eos_token_id,
         pad_token_id=fast.pad_token_id,
-        initializer_range=0.1,
+        initializer_range=0.02,
     )
     model = Qwen2ForCausalLM(config)
     model.generation_config.eos_token_id = fast.eos_token_id

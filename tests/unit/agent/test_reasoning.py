@@ -1,13 +1,14 @@
 """What a model is told about an incident of the demo, what it may answer, and how its answer is read."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from agent.reasoning.answer import raw_plan
 from agent.reasoning.canonical import canonical
-from agent.reasoning.deciding import choose, decide
+from agent.reasoning.deciding import choose, decide, distinct, probabilities
 from agent.reasoning.phrasing import JsonPhrasing
 from agent.reasoning.repertoire import Preferred, repertoire_of
 from agent.reasoning.space import STOP, ChoicePoint, Draft
@@ -145,17 +146,19 @@ def test_an_answer_that_is_no_call_stays_as_it_is_for_the_parser_to_refuse(said,
 
 
 class Biased:
-    """A model that likes some texts."""
+    """A model that wants to say something, byte by byte, and can be kept to what is allowed."""
 
-    def __init__(self, *liked: str) -> None:
-        self._liked, self.said = liked, b""
+    def __init__(self, wanted: str) -> None:
+        self._wanted, self.said = wanted.encode(), b""
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(text.encode())
 
     def score(self, continuations):
-        texts = [bytes(tokens).decode() for tokens in continuations]
-        return [-0.1 if any(liked in text for liked in self._liked) else -3.0 for text in texts]
+        return [[self._log(bytes(text), place) for place in range(len(text))] for text in continuations]
+
+    def _log(self, text: bytes, place: int) -> float:
+        return -0.1 if self._wanted.startswith(self.said + text[: place + 1]) else -3.0
 
     def advance(self, tokens) -> None:
         self.said += bytes(tokens)
@@ -163,7 +166,7 @@ class Biased:
 
 def test_the_likeliest_option_is_taken_at_each_choice_with_its_probability():
     prompt, space = asked(oily_pads_and_dragging_drive())
-    model = Biased('"S1"', "oil_on_pads", "clean_pads", "]}")
+    model = Biased(f" {SAID}")
     decided = decide(space, JsonPhrasing(), model)
     assert decided.said == model.said.decode().strip() == SAID
     assert decided.draft.text() == PLAN
@@ -173,15 +176,28 @@ def test_the_likeliest_option_is_taken_at_each_choice_with_its_probability():
 
 def test_what_leaves_no_choice_is_not_asked():
     _, space = asked(incident())
-    decided = decide(space, JsonPhrasing(), Biased())
+    decided = decide(space, JsonPhrasing(), Biased(""))
     assert (decided.said, decided.choices, decided.confidence) == ('{"findings": [ ]}', (), 1.0)
 
 
 def test_a_choice_says_what_came_second_and_of_equals_the_first_is_taken():
     point = ChoicePoint("diagnosis", "diagnosis S1", ("a", "b", "c"))
-    assert choose(point, [-2.0, -1.0, -1.0]) == (ChoiceMade("diagnosis S1", "b", 0.422319, "c", 0.422319), 1)
+    assert choose(point, [0.2, 0.4, 0.4]) == (ChoiceMade("diagnosis S1", "b", 0.4, "c", 0.4), 1)
     with pytest.raises(ValueError, match="not numbers"):
-        choose(point, [0.0, float("nan"), 0.0])
+        choose(point, probabilities([(1,), (2,), (3,)], [[0.0], [float("nan")], [0.0]]))
+
+
+def test_a_long_text_is_not_less_likely_for_being_long():
+    tokens = [(1, 2, 3, 4, 5), (1, 2, 3, 4, 6), (9,)]
+    logs = [[-1.0, -5.0, -5.0, -5.0, -2.0], [-1.0, -5.0, -5.0, -5.0, -2.0], [-1.0]]
+    assert probabilities(tokens, logs) == pytest.approx([0.25, 0.25, 0.5])
+    assert sum(probabilities(tokens, logs)) == pytest.approx(1.0)
+    assert probabilities([(1,), (2,)], [[-math.inf], [-math.inf]]) == [0.5, 0.5]
+
+
+def test_options_of_which_one_begins_another_cannot_be_told_apart():
+    with pytest.raises(ValueError, match="option 0 is the beginning of another one"):
+        distinct([(1, 2), (1, 2, 3)])
 
 
 def test_an_asset_with_a_strange_name_is_known_by_its_slot_only():
