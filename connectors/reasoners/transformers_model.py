@@ -132,10 +132,12 @@ def _load(settings: TransformersSettings, files: ModelFiles) -> tuple[Any, Any, 
         import torch
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise ConfigError(
             "jidoka.toml", f"reasoners.{settings.name}", f"{error.name} is not installed", "pip install 'jidoka[model]'"
         ) from error
+    disable_progress_bar()
     if settings.threads:
         torch.set_num_threads(settings.threads)
     try:

@@ -73,6 +73,15 @@ def test_what_an_answer_says_of_its_model_can_be_checked_with_sha256sum(folder, 
     assert (model.identity["dtype"], model.identity["device"]) == ("float32", "cpu")
 
 
+@pytest.mark.parametrize(("dtype", "device"), [("bfloat16", "cpu"), ("float32", "auto")])
+def test_precision_and_place_are_as_set(folder, dtype, device):
+    placed = TransformersModel(settings(folder, dtype=dtype, device=device))
+    assert str(placed._model.dtype) == f"torch.{dtype}"
+    question = question_for(REQUEST, demo_repertoire(), "slots")
+    decided = decide(question.space, question.phrasing, placed.begin(question.prompt, call=False, deadline_s=LONG_S))
+    assert isinstance(parse_plan(decided.draft.text(), REQUEST, demo_rules()), Plan)
+
+
 def test_weights_of_another_digest_are_refused(folder, model):
     TransformersModel(settings(folder, sha256=model.identity["weights_sha256"]))
     with pytest.raises(ConfigError, match=r"tiny\.sha256: the weights are"):
