@@ -23,6 +23,8 @@ class Kept:
     """An answer that is a plan, in slots."""
 
     answer: Answer
+    plan: str
+    """As `slotted` says it."""
     incidents: set[str]
 
 
@@ -33,8 +35,8 @@ class PlanCache:
     size_max: int
     _kept: OrderedDict[str, Kept] = field(default_factory=OrderedDict)
 
-    def get(self, key: str, incident_id: str) -> Answer | None:
-        """Return the answer for an incident; None if there is none, or if it was this incident's already."""
+    def get(self, key: str, incident_id: str) -> Kept | None:
+        """Return what is kept for an incident; None if there is none, or if it was this incident's already."""
         kept = self._kept.get(key)
         if kept is None:
             return None
@@ -43,11 +45,11 @@ class PlanCache:
             return None
         kept.incidents.add(incident_id)
         self._kept.move_to_end(key)
-        return kept.answer
+        return kept
 
-    def put(self, key: str, incident_id: str, answer: Answer) -> None:
+    def put(self, key: str, incident_id: str, answer: Answer, plan: str) -> None:
         """Keep an answer."""
-        self._kept[key] = Kept(answer, {incident_id})
+        self._kept[key] = Kept(answer, plan, {incident_id})
         self._kept.move_to_end(key)
         while len(self._kept) > self.size_max:
             self._kept.popitem(last=False)
@@ -94,8 +96,8 @@ class ModelReasoner:
         identity = self._model.identity
         key = question.key(self._rules_sha256, identity)
         if identity and (kept := self._cache.get(key, request.incident_id)) is not None:
-            raw = raw_plan(kept.said, question.space, question.prompt.function)
-            return self._completion(question, replace(kept, raw=raw), kept=True)
+            raw = raw_plan(kept.plan, question.space, question.prompt.function)
+            return self._completion(question, replace(kept.answer, raw=raw), kept=True)
         try:
             asked = asyncio.shield(self._ask_once(key, question, request))
             answer = await asyncio.wait_for(asked, request.deadline_s)
@@ -120,7 +122,8 @@ class ModelReasoner:
             self._cache.put(
                 question.key(self._rules_sha256, self._model.identity),
                 request.incident_id,
-                replace(answer, said=slotted(plan, question.space)),
+                answer,
+                slotted(plan, question.space),
             )
         return answer
 

@@ -1,5 +1,6 @@
 """A Qwen2.5-shaped model from disk, by the code that loads a large one: its files, its likelihoods, what it writes."""
 
+import asyncio
 import hashlib
 import json
 import math
@@ -14,6 +15,8 @@ from agent.reasoning.deciding import decide
 from agent.reasoning.parse import parse_plan
 from agent.reasoning.phrasing import JsonPhrasing
 from agent.reasoning.space import Draft
+from pipelines.local_model import LocalModel
+from pipelines.model_reasoner import Lines, ModelReasoner, PlanCache
 from pipelines.questions import question_for
 from schemas.errors import ConfigError, ConnectionFault
 from schemas.plans import Plan
@@ -214,6 +217,26 @@ def failure(model: TransformersModel, seed: int) -> str:
     except ConnectionFault as error:
         return str(error)
     return ""
+
+
+@pytest.mark.parametrize("beyond", [{"uniqueItems": True}, {"if": {}, "then": {}}])
+def test_a_schema_that_the_engine_cannot_enforce_is_refused_and_not_ignored(model, beyond):
+    prompt, _ = asked(REQUEST)
+    schema = json.loads(prompt.answer)
+    schema["properties"]["findings"] |= beyond
+    strict = type(prompt)(prompt.messages, prompt.function, "", prompt.parameters, json.dumps(schema))
+    with pytest.raises(ConnectionFault, match="llguidance refuses the schema"):
+        model.write(strict, seed=0, temperature=0.0, deadline_s=LONG_S)
+
+
+def test_a_model_that_writes_its_call_answers_through_the_port(folder):
+    local = LocalModel(settings(folder, decode="text", temperature=1.0, seed=3))
+    assert local.wait(60.0)
+    reasoner = ModelReasoner(local, demo_repertoire(), "", PlanCache(4), Lines().of("a/b"))
+    completion = asyncio.run(reasoner.propose(REQUEST))
+    assert valid(json.loads(completion.said), json.loads(asked(REQUEST)[0].answer))
+    assert (completion.model["seed"], completion.model["temperature"], completion.choices) == ("3", "1", ())
+    assert 0.0 < completion.confidence < 1.0
 
 
 def test_nothing_is_scored_or_written_when_the_time_is_up(model):

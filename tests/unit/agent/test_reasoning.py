@@ -4,15 +4,19 @@ import json
 import math
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from agent.guard.question import Rulebook
 from agent.reasoning.answer import raw_plan
 from agent.reasoning.canonical import canonical
 from agent.reasoning.deciding import choose, decide, distinct, probabilities
 from agent.reasoning.phrasing import JsonPhrasing
 from agent.reasoning.repertoire import Preferred, repertoire_of
 from agent.reasoning.space import STOP, ChoicePoint, Draft
-from schemas.plans import ChoiceMade
+from pipelines.questions import question_for
+from schemas.plans import ChoiceMade, ReasonerRequest
+from schemas.playbook import Playbook
 from tests.support.demo import demo_rules, with_action, with_policy
 from tests.support.incidents import (
     asked,
@@ -217,3 +221,30 @@ def test_the_sites_causes_are_the_names_of_its_proposal_rules():
     assert demo_repertoire().diagnoses == (
         "worn_pad", "heavier_part", "oil_on_pads", "drive_drag", "unknown_cause", "sensor_fault", "no_fault",
     )  # fmt: skip
+
+
+def renamed(value, names: dict[str, str], field: str = ""):
+    """A value with every name in it replaced; keys are names where they are not fields."""
+    if isinstance(value, dict):
+        by_name = field in ("args", "setpoints")
+        return {names.get(k, k) if by_name else k: renamed(v, names, k) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [renamed(each, names) for each in value]
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+def test_a_small_model_is_told_the_same_whatever_the_site_calls_its_things():
+    rules, request = demo_rules(), oily_pads_and_dragging_drive()
+    things = [t.name for t in rules.cell.tags] + [a.id for a in rules.cell.assets]
+    things += [a.name for a in rules.catalogue.actions] + [x.name for a in rules.catalogue.actions for x in a.args]
+    names = {name: f"q{n}_unseen" for n, name in enumerate(dict.fromkeys(things))}
+    other = Rulebook(
+        *(type(part).model_validate(renamed(part.model_dump(), names)) for part in (rules.cell, rules.catalogue)),
+        type(rules.policy).model_validate(renamed(rules.policy.model_dump(), names)),
+    )
+    playbook = Playbook.model_validate(renamed(demo_playbook().model_dump(), names))
+    asked_there = msgspec.convert(renamed(msgspec.to_builtins(request), names), ReasonerRequest)
+    here = question_for(request, demo_repertoire(), "slots").prompt
+    there = question_for(asked_there, repertoire_of(other, playbook), "slots").prompt
+    assert there.messages == here.messages
+    assert there.answer != here.answer, "the plan itself names things as the site does"

@@ -66,6 +66,7 @@ def test_an_incident_that_looks_the_same_is_answered_without_asking():
     assert len(model.asked) == 1
     assert (second.model["kept"], json.loads(second.raw)["findings"][0]["evidence"]) == ("true", "E7")
     assert actions(first) == actions(second) == ["clean_pads"]
+    assert first.said == second.said == CLEAN, "word for word, also when it is kept"
 
 
 @pytest.mark.parametrize("other", ["evidence", "set-point", "rules", "model"])
