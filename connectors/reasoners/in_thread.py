@@ -23,6 +23,8 @@ class OneAtATime:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = asyncio.Lock()
+        self._due_at = 0.0
+        """Loop time by which who is inside should be out."""
 
     async def run(self, work: Callable[[], T], *, timeout_s: float) -> T:
         """Return what `work` returns.
@@ -32,10 +34,13 @@ class OneAtATime:
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
+        if self._lock.locked() and began > self._due_at:
+            raise ConnectionFault(f"{self._name} hangs: a question before took longer than its time")
         try:
             await asyncio.wait_for(self._lock.acquire(), timeout_s)
         except TimeoutError as error:
             raise ConnectionFault(f"{self._name} is still busy with another question") from error
+        self._due_at = began + timeout_s
         asking = _Asking(work, loop, self._lock.release)
         threading.Thread(target=asking.run, name=f"reasoner-{self._name}", daemon=True).start()
         try:

@@ -161,7 +161,8 @@ def test_a_hung_model_is_not_asked_again_until_it_comes_back_and_nobody_waits_fo
 
     async def story() -> list[Completion]:
         asked = cascade(model, deadline_s=0.6)
-        found = [await asked.propose(of_incident(f"i{n}")) for n in range(2)]
+        another = incident(("lift_peak_a", "high", "shift"))
+        found = [await asked.propose(of_incident("a")), await asked.propose(of_incident("b", another))]
         let_go.set()
         model.behaviour = says(CLEAN)
         for n in range(2, 40):
@@ -172,6 +173,7 @@ def test_a_hung_model_is_not_asked_again_until_it_comes_back_and_nobody_waits_fo
 
     found = asyncio.run(story())
     assert [c.reasoner for c in found[:2]] == ["playbook", "playbook"]
+    assert found[1].tried[0].reason.startswith("large hangs")
     assert found[-1].reasoner == "large"
 
 
