@@ -25,7 +25,7 @@ counterparts: install
 
 # One broker in the foreground, its messages in var/kafka/broker. make kafka PORT=9093 takes another port.
 kafka: counterparts
-	$(BIN)/python -m connectors.kafka.broker --port $(PORT)
+	$(BIN)/python -m connectors.kafka.foreground --port $(PORT)
 
 # By files, on as many processes as there are cores: most tests wait for something outside.
 test: counterparts

@@ -5,6 +5,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What connectors need of agent time; those below and `agent.ports.Clock` have it."""
+
+    def now_us(self) -> int:
+        """Microseconds since 1970 UTC."""
 
 
 class SystemClock:

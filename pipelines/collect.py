@@ -43,7 +43,9 @@ UNSYNCED_MAX: Final = 1_000
 PATIENT_SHARE: Final = 0.5
 """Of the spool, for sources that can wait, since a topic keeps what is not read; the rest is for those that cannot."""
 LOOK_S: Final = 0.1
+"""Wall time between two looks at whether it can go on, or a source that waits may."""
 RECORDING_BYTES_MAX: Final = 128_000_000
+"""Of the spool through which a recording goes."""
 RECORDING_SAMPLES_MAX: Final = 20_000
 """In a batch of a recording: what one message can carry."""
 
@@ -89,6 +91,14 @@ class Collecting:
     def __init__(
         self, spool: Spool, cells: Sequence[Cell], forwarder: Forwarder, *, resuming: Collection[str] = ()
     ) -> None:
+        """Start the threads that sync and send.
+
+        Args:
+            spool: Open; closed by whoever opened it.
+            cells: Whose input will come.
+            forwarder: Of this spool; not started yet.
+            resuming: Sources that read on where they ended.
+        """
         self.spool, self.forwarder, self._syncer = spool, forwarder, Syncer(spool)
         self.heard: dict[str, Heard | None] = {cell.path: None for cell in cells}
         """By cell; None: no tick yet."""

@@ -32,6 +32,8 @@ FILES: Mapping[str, type[BaseModel]] = {
     "policy.toml": Policy,
     "playbook.toml": Playbook,
 }
+OPTIONAL = ("streams.toml",)
+"""Files that a folder may have besides: adopted with the others, and parsed by whoever uses them."""
 DECISIVE = ("plant.toml", "catalogue.toml", "policy.toml")
 """Files on which detectors, guard and step depend: replay needs exactly these bytes."""
 KAFKA_FILES = ("ca", "certificate", "key")
@@ -49,6 +51,7 @@ class Configuration:
     policy: Policy
     playbook: Playbook
     files: Mapping[str, bytes]
+    """By name; of the optional ones, those that are there."""
 
     def sha256(self, name: str) -> str:
         """Return the hash of a file's bytes, 64 hex digits."""
@@ -70,7 +73,8 @@ def load(folder: Path) -> Configuration:
     Raises:
         ConfigError: a file is missing, not TOML, not of its schema, or contradicts another.
     """
-    files = {name: read_file(folder / name) for name in FILES}
+    there = [name for name in OPTIONAL if (folder / name).exists()]
+    files = {name: read_file(folder / name) for name in (*FILES, *there)}
     configuration = Configuration(
         folder=folder,
         settings=_resolved(parse("jidoka.toml", files, Settings), folder),

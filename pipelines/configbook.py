@@ -73,8 +73,8 @@ INTRODUCTION = f"""# Configuration
 Five files in one folder, each checked whole at start, then against each other. An unknown field, a missing one, a value
 of another type or a name that another file does not know is an error that names file, field and remedy; the agent does
 not start. Nothing is converted: the unit of a catalogue argument must equal the unit of its tag. Infinities and NaN are
-refused. No environment variable changes any of it. At start the bytes of each file are kept as a blob and named in the
-log by `config.adopted/1`, so that replay uses the files of then.
+refused. No environment variable changes any of it. At start the bytes of each file, the optional one too, are kept as a
+blob and named in the log by `config.adopted/1`, so that replay uses the files of then.
 
 An example of all five is in `connectors/plant/config/`. `jidoka doctor --config DIR` checks a folder and the server
 that it points to.

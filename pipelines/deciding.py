@@ -18,14 +18,19 @@ from pipelines.operation.ends import Ends, looking
 from pipelines.operation.measured import Measured
 from pipelines.operation.server import telling
 from pipelines.operator_socket import OperatorSocket
-from pipelines.stages.deciding import ANOMALIES, Consumer, Decider
+from pipelines.stages.consumer import Consumer
+from pipelines.stages.deciding import ANOMALIES, Decider
 from pipelines.stages.mirror import Mirror
 from pipelines.stores import open_blobs, open_store
+from schemas.errors import ConnectionFault
 from schemas.settings import KafkaSettings
 
 LOOK_S = 0.2
+"""Wall time between two looks at whether it can go on."""
 JOIN_S = 10.0
 """Wall time for the consumer's thread to end."""
+HUNG_S = 60.0
+"""Wall time for one poll of the consumer; in order it takes less than the group's patience with us."""
 
 
 @dataclass(slots=True)
@@ -69,16 +74,23 @@ async def deciding(configuration: Configuration, kafka: KafkaSettings, parts: Pa
         stack.push_async_callback(_join, consumer)
         ends = Ends(connection, ANOMALIES)
         told = ToldDecide(configuration, (decider, consumer, mirror), measured, ends, clock)
-        if await stack.enter_async_context(telling(configuration.settings.http, told)):
-            await stack.enter_async_context(looking(ends))
+        await stack.enter_async_context(telling(configuration.settings.http, told))
+        await stack.enter_async_context(looking(ends))
         yield Deciding(decider, consumer, mirror)
 
 
 async def until_failure(running: Deciding) -> None:
     """Return never; raise what stopped it."""
+    consumer, seen, looks_n = running.consumer, 0, 0
     while (failure := running.failure) is None:
+        # Looks are counted, and not time: while the whole process stood still nobody looked.
+        looks_n = looks_n + 1 if consumer.polling and consumer.polls_n == seen else 0
+        seen = consumer.polls_n
+        if looks_n * LOOK_S > HUNG_S:
+            failure = ConnectionFault(f"the consumer does not come back from a poll for {HUNG_S:g} s")
+            break
         await asyncio.sleep(LOOK_S)
-    if running.consumer.stalled is not None:
+    if looks_n or consumer.stalled is not None:
         # Whoever looks for the cause needs to know where each thread stands: kafka-python's is one of them.
         faulthandler.dump_traceback(sys.stderr, all_threads=True)
     raise failure

@@ -20,6 +20,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from yarl import URL
 
 from connectors.kafka.connection import client_arguments, faust_arguments
+from connectors.kafka.outage import Outage
 from connectors.kafka.reading import observations_of, read_backwards
 from connectors.kafka.seldom import hush
 from pipelines.config import Configuration
@@ -42,7 +43,7 @@ from pipelines.stages.parcels import Parcels
 from pipelines.stores import open_blobs, open_states
 from schemas.errors import ConnectionFault, LogError
 from schemas.settings import KafkaSettings
-from schemas.topics import partition_of
+from schemas.topics import OBSERVATION_BYTES_MAX, partition_of
 
 LOG = logging.getLogger("jidoka.detect")
 
@@ -82,6 +83,7 @@ def make_app(configuration: Configuration, kafka: KafkaSettings) -> faust.App:
         producer_acks=-1,
         producer_linger=0,
         producer_max_batch_size=SEND_BYTES_MAX,
+        producer_max_request_size=OBSERVATION_BYTES_MAX,
         producer_request_timeout=SEND_S,
     )
 
@@ -109,8 +111,8 @@ async def detecting(configuration: Configuration, kafka: KafkaSettings) -> None:
         ends = Ends(client_arguments(kafka), IN, group=GROUP)
         told = ToldDetect(kafka, worker, ends)
         async with faust_app_running(app, stop_timeout=STOP_S), contextlib.AsyncExitStack() as stack:
-            if await stack.enter_async_context(telling(configuration.settings.http, told)):
-                await stack.enter_async_context(looking(ends))
+            await stack.enter_async_context(telling(configuration.settings.http, told))
+            await stack.enter_async_context(looking(ends))
             watchdog = Watchdog(client_arguments(kafka), kafka.stalled_s, worker.partitions)
             watchdog.start()
             try:
@@ -142,6 +144,9 @@ def last_given(kafka: KafkaSettings, cell: str) -> int:
 class Watchdog(threading.Thread):
     """Ends the process when one of its partitions has messages waiting and the broker saw no commit for too long.
 
+    A process that has none answers for all of them: a group that was never dealt, or a worker that was left out, has
+    nobody else who would notice.
+
     It asks the broker, by clients of its own, in a thread of its own: whatever hangs in the worker does not hang here.
     """
 
@@ -156,6 +161,7 @@ class Watchdog(threading.Thread):
         super().__init__(name="watchdog", daemon=True)
         self._connection, self._stalled_s, self._ours = connection, stalled_s, ours
         self._stopping = threading.Event()
+        self._outage = Outage(LOG, "watchdog")
         self._moved: dict[int, tuple[int, float]] = {}
         """By partition: what was committed last, and when it was first seen."""
 
@@ -169,18 +175,20 @@ class Watchdog(threading.Thread):
             try:
                 stalled = self._stalled(self._committed(), self._spans())
             except Exception as error:  # noqa: BLE001  # a broker that is away is no reason to end: nobody could commit
-                LOG.warning("watchdog: %s", error)
+                self._outage.is_on(error)
                 self._moved.clear()
                 continue
+            self._outage.is_over()
             if stalled:
                 LOG.critical("nothing committed for %g s while messages wait in %s", self._stalled_s, stalled)
                 os._exit(STALLED)
 
     def _stalled(self, committed: Mapping[int, int], spans: Mapping[int, tuple[int, int]]) -> list[int]:
         now_s, ours = time.monotonic(), self._ours()
+        watched = ours or set(spans)
         # A partition of which nothing was ever committed counts from the oldest message that it still has.
-        self._moved = {number: seen for number, seen in self._moved.items() if number in ours}
-        for number in ours:
+        self._moved = {number: seen for number, seen in self._moved.items() if number in watched}
+        for number in watched:
             begin, end = spans.get(number, (0, 0))
             at = committed.get(number, begin)
             if end <= at or self._moved.get(number, (-1, 0.0))[0] != at:

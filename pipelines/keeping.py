@@ -24,6 +24,7 @@ from connectors.eventlog.segments import SegmentWriter
 from connectors.eventlog.states import StateStore
 from connectors.kafka.codec import decode_message, tag_table_sha256
 from connectors.kafka.connection import client_arguments
+from connectors.kafka.reading import span_of
 from pipelines.config import Configuration
 from pipelines.detecting import last_given
 from pipelines.hosting import Folders
@@ -46,6 +47,7 @@ LOG = logging.getLogger("jidoka.keep")
 
 TOPIC = "telemetry.v1"
 POLL_MS = 200
+"""Wall time for which one poll waits."""
 WAIT_S = 1.0
 """Wall time between two looks for the state of a cell that began before us, and for the log."""
 CATCH_UP_S = 5.0
@@ -126,7 +128,6 @@ class Keeping(threading.Thread):
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             group_id=None,
-            reconnect_backoff_max_ms=1_000,
         )
         try:
             self._read(consumer)
@@ -141,12 +142,16 @@ class Keeping(threading.Thread):
             cells.setdefault(partition_of(each.cell.path, self._partitions), []).append(each)
         where = {number: TopicPartition(TOPIC, number) for number in cells}
         consumer.assign(list(where.values()))
+        begins = consumer.beginning_offsets(list(where.values()))
         for number, kept in cells.items():
-            self.next_offsets[number] = min(each.offset for each in kept) + 1
+            self.next_offsets[number] = max(min(each.offset for each in kept) + 1, begins[where[number]])
             consumer.seek(where[number], self.next_offsets[number])
         ends: dict[Any, int] | None = None
         while ends is None or any(consumer.position(tp) < end for tp, end in ends.items()):
             for tp, records in consumer.poll(timeout_ms=POLL_MS).items():
+                if records[0].offset != (wanted := self.next_offsets[tp.partition]):
+                    # All behind it would be kept under other numbers than detection gave: begin again as `_open` does.
+                    raise LogError(f"{TOPIC}/{tp.partition} goes on at message {records[0].offset} instead of {wanted}")
                 for record in records:
                     for each in cells[tp.partition]:
                         each.take(record)
@@ -169,8 +174,8 @@ async def keeping(configuration: Configuration, kafka: KafkaSettings) -> None:
     ends = Ends(connection, TOPIC)
     told = ToldKeep(configuration.data, ends)
     async with open_states(configuration) as states, contextlib.AsyncExitStack() as stack:
-        if await stack.enter_async_context(telling(configuration.settings.http, told)):
-            await stack.enter_async_context(looking(ends))
+        await stack.enter_async_context(telling(configuration.settings.http, told))
+        await stack.enter_async_context(looking(ends))
         cells = [await _open(configuration, kafka, cell, states, pins[cell.path]) for cell in configuration.plant.cells]
         for each in cells:
             stack.callback(each.writer.close)
@@ -207,12 +212,34 @@ async def _open(
             place = msgspec.msgpack.decode(path.read_bytes(), type=Place)
         except msgspec.DecodeError as error:
             raise LogError(f"{path}: {error}: delete the folder, and keeping begins anew") from error
-        return KeptCell(cell, path, writer, recall(place.sequence), place.offset)
+        kept = KeptCell(cell, path, writer, recall(place.sequence), place.offset)
+        partition = partition_of(cell.path, kafka.partitions)
+        begin, end = await asyncio.to_thread(span_of, client_arguments(kafka), TOPIC, partition)
+        if kept.offset >= end:
+            LOG.warning(
+                "%s: kept up to message %d, and the topic ends at %d: made anew, or cut", path, kept.offset, end
+            )
+            kept.offset = -1  # The sources' own numbers tell what was kept.
+        elif kept.offset + 1 < begin:
+            await _go_on_behind(kept, states)
+        return kept
     while (saved := await states.load(cell.path)) is None:
         if await asyncio.to_thread(last_given, kafka, cell.path) == 0:
             return KeptCell(cell, path, writer, Sequence(), -1)
         await asyncio.sleep(WAIT_S)  # Detection began before us: go on from where it will have saved.
     return KeptCell(cell, path, writer, recall(sequence_of(saved)), saved.offset)
+
+
+async def _go_on_behind(kept: KeptCell, states: StateStore) -> None:
+    """Leave out what the topic deleted before it was kept: what comes then must bear the numbers detection gave."""
+    saved = await states.load(kept.cell.path)
+    if saved is None or saved.position <= kept.sequence.position:
+        return  # Nothing of this cell was deleted.
+    first = kept.writer.position + 1
+    LOG.warning("%s: inputs %d to %d will not be kept: the topic deleted some", kept.cell.path, first, saved.position)
+    kept.writer.skip(saved.position)
+    kept.sequence, kept.offset = recall(sequence_of(saved)), saved.offset
+    kept.sync()
 
 
 async def _follow(place: LogPlace, pins: Mapping[str, Pins]) -> None:

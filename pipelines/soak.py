@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.opening import VERSION, code_sha256
-from pipelines.soak_runs import RUNS, Outcome, Unit
+from pipelines.soak_runs import RUNS
+from pipelines.soak_units import Outcome, Unit
 
 CONFIDENCE = 0.95
 FAILURES_KEPT = 20

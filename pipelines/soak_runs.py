@@ -10,9 +10,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ from connectors.eventlog.sqlite import SqliteStore
 from connectors.eventlog.verify import verify
 from pipelines.config import load
 from pipelines.simulation import Simulation
+from pipelines.soak_kafka import KAFKA_RUNS
+from pipelines.soak_units import Outcome, Unit, support
 from schemas.facts import CommandIntended, IncidentOpened, OperatorRequested
 
 HOSTILE_PLANS_N, HOSTILE_UNIT_N = 100_000, 1_000
@@ -34,32 +35,9 @@ INCIDENTS_N = 200
 BACK_GOAL_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a unit."""
-
-    trials_n: int
-    failures: tuple[str, ...] = ()
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A piece of a run."""
-
-    name: str
-    """The same at every start with the same seed."""
-    work: Callable[[], Outcome]
-
-
-def _support(module: str) -> Any:
-    """Return a module of the tests. Not typed: the tests are not."""
-    return import_module(f"tests.support.{module}")
-
-
 def crash_pairs(seed: int) -> Iterator[Unit]:
     """Yield one unit a crash point: crash there, and there and at every point of the recovery. The seed is not used."""
-    story = _support("corrective_story")
+    story = support("corrective_story")
     for kind in story.KINDS:
         for at, label in enumerate(story.points_of(kind)[0]):
             yield Unit(f"{kind} {at} {label}", lambda kind=kind, at=at: _pairs(story, kind, at))  # type: ignore[misc]
@@ -75,7 +53,7 @@ def _pairs(story: Any, kind: str, at: int) -> Outcome:
 
 def crash_kill9(seed: int) -> Iterator[Unit]:
     """Yield one unit a named point, killed once, and killed again while it starts."""
-    killing = _support("killing")
+    killing = support("killing")
     for way in ("once", "twice"):
         for at, count in killing.POINTS + killing.MORE:
             yield Unit(f"{way} {at} {count}", lambda w=way, a=at, c=count: _kill(killing, w, a, c))  # type: ignore[misc]
@@ -89,7 +67,7 @@ def _kill(killing: Any, way: str, at: str, count: int) -> Outcome:
 
 def server_restarts(seed: int) -> Iterator[Unit]:
     """Yield units of a few outages under one agent."""
-    restarts = _support("restarts")
+    restarts = support("restarts")
     for number in range(OUTAGES_N // OUTAGES_UNIT_N):
         yield Unit(f"{number}", lambda: asyncio.run(_outages(restarts)))
 
@@ -106,7 +84,7 @@ async def _outages(restarts: Any) -> Outcome:
 
 def hostile_plans(seed: int) -> Iterator[Unit]:
     """Yield units of plans by a hostile reasoner."""
-    hostile = _support("hostile")
+    hostile = support("hostile")
     for start in range(0, HOSTILE_PLANS_N, HOSTILE_UNIT_N):
         yield Unit(f"{start}", lambda start=start: _hostile(hostile, seed, start))  # type: ignore[misc]
 
@@ -219,60 +197,6 @@ def _latency() -> Outcome:
     return Outcome(INCIDENTS_N, (), figures)
 
 
-KAFKA_FAULTS: Mapping[str, float] = {
-    "broker-killed": 0.0,
-    "one-of-three-killed": 0.0,
-    "worker-killed": 0.0,
-    "workers-1-3-1": 0.0,
-    "worker-paused": 60.0,
-    "only-worker-paused": 60.0,
-    "decide-paused": 60.0,
-    "repeated-reordered": 0.0,
-    "poison": 0.0,
-    "broker-away": 60.0,
-}
-"""Fault of `tests.support.kafka_faults.faults` -> wall time for which somebody is away."""
-KAFKA_TRIALS_N = 20
-
-
-def kafka_fault(name: str) -> Callable[[int], Iterator[Unit]]:
-    """Return the run of one fault on the Kafka runtime under load: a unit a trial, each on a broker of its own."""
-
-    def units(seed: int) -> Iterator[Unit]:
-        trials = _support("kafka_faults.trials")
-        for number in range(seed, seed + KAFKA_TRIALS_N):
-            yield Unit(f"seed {number}", lambda number=number: _kafka(  # type: ignore[misc]
-                lambda folder: trials.on_a_line(folder, name, seed=number, pause_s=KAFKA_FAULTS[name])
-            ))  # fmt: skip
-
-    return units
-
-
-def kafka_zombie(seed: int) -> Iterator[Unit]:
-    """Yield units of a decision service that is stopped with an intent in hand, replaced, and resumed."""
-    trials = _support("kafka_faults.trials")
-    for number in range(seed, seed + KAFKA_TRIALS_N):
-        pause_s = 8.0 + (number - seed) * 2.0
-        yield Unit(f"seed {number}", lambda number=number, pause_s=pause_s: _kafka(  # type: ignore[misc]
-            lambda folder: trials.zombie_alone(folder, seed=number, pause_s=pause_s)
-        ))  # fmt: skip
-
-
-def kafka_decide_killed(seed: int) -> Iterator[Unit]:
-    """Yield one unit a step of an acting decision service, killed there."""
-    trials, points = _support("kafka_faults.trials"), _support("kafka_faults.decisions").POINTS
-    for number, (at, count) in enumerate(points):
-        yield Unit(f"{at} {count}", lambda number=number: _kafka(  # type: ignore[misc]
-            lambda folder: trials.decide_killed_alone(folder, number, seed=seed)
-        ))  # fmt: skip
-
-
-def _kafka(trial: Callable[[Path], Any]) -> Outcome:
-    with tempfile.TemporaryDirectory(prefix="jidoka-soak-") as name:
-        done = trial(Path(name))
-    return Outcome(1, tuple(done.wrong), dict(done.figures))
-
-
 RUNS: Mapping[str, Callable[[int], Iterator[Unit]]] = {
     "crash-pairs": crash_pairs,
     "crash-kill9": crash_kill9,
@@ -281,7 +205,5 @@ RUNS: Mapping[str, Callable[[int], Iterator[Unit]]] = {
     "healthy-hours": healthy_hours,
     "tamper": tamper,
     "latency": latency,
-    **{f"kafka-{name}": kafka_fault(name) for name in KAFKA_FAULTS},
-    "kafka-zombie": kafka_zombie,
-    "kafka-decide-killed": kafka_decide_killed,
+    **KAFKA_RUNS,
 }

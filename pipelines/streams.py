@@ -69,8 +69,8 @@ def load_streams(configuration: Configuration) -> tuple[StreamMapping, ...]:
     Raises:
         ConfigError: it is missing, not of its schema, or contradicts `plant.toml`.
     """
-    content = read_file(configuration.folder / FILE)
-    return checked(parse(FILE, {FILE: content}, Streams), configuration.plant)
+    files = configuration.files if FILE in configuration.files else {FILE: read_file(configuration.folder / FILE)}
+    return checked(parse(FILE, files, Streams), configuration.plant)
 
 
 def streams_by_cell(configuration: Configuration) -> dict[str, tuple[StreamMapping, ...]]:
@@ -79,7 +79,7 @@ def streams_by_cell(configuration: Configuration) -> dict[str, tuple[StreamMappi
     Raises:
         ConfigError: as `load_streams`.
     """
-    if not (configuration.folder / FILE).exists():
+    if FILE not in configuration.files:
         return {}
     entries = load_streams(configuration)
     return {cell: tuple(e for e in entries if e.cell.id == cell) for cell in dict.fromkeys(e.cell.id for e in entries)}

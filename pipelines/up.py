@@ -1,7 +1,8 @@
 """Starts all processes of the Kafka runtime on one machine, and starts again whichever ends. `jidoka up`.
 
 Each child is a `jidoka` command of its own; what it says goes on, with its name before it. A child that ends too often
-is not given up: the pauses grow up to a bound, and it says so each time.
+is not given up: the pauses grow up to a bound, and it says so each time. None outlives the supervisor, whatever becomes
+of it (`pipelines.supervised`).
 """
 
 from __future__ import annotations
@@ -82,9 +83,10 @@ class Supervisor:
         process = child.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
+            "pipelines.supervised",
             child.module,
             *child.arguments,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,  # Nothing is written: it ends with us, and the child with it.
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=LINE_BYTES_MAX,

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 DAY_MS = 86_400_000
+BYTES_MAX = 1_048_588
+"""Of a message: Kafka's own default, written down; collectors split before it."""
+OBSERVATION_BYTES_MAX = 16 * 2**20
+"""A cell whose tags all begin an episode in one tick gives about 1 kB for each, and an observation is never split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +25,14 @@ class Topic:
     retention_ms: int
     """-1: for ever."""
     cleanup: Literal["delete", "compact"] = "delete"
+    bytes_max: int = BYTES_MAX
+    """Of one message."""
 
 
 TOPICS: tuple[Topic, ...] = (
     Topic("telemetry.v1", "cell path", "SampleBatch | LineEvent | Gap | Tick | Control", 7 * DAY_MS),
     Topic("line-events.v1", "cell path", "LineEvent", 90 * DAY_MS),
-    Topic("anomalies.v1", "cell path", "Observation", 90 * DAY_MS),
+    Topic("anomalies.v1", "cell path", "Observation", 90 * DAY_MS, bytes_max=OBSERVATION_BYTES_MAX),
     Topic("decisions.v1", "cell path", "AnyFact", -1),
     Topic("operator-requests.v1", "cell path", "OperatorRequested", 90 * DAY_MS),
     Topic("dead-letters.v1", "key of the message that was refused", "bytes as they came", 30 * DAY_MS),

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from connectors.clock import Clock
 from connectors.eventlog.chain import genesis, link, sign
 from connectors.eventlog.fence import UNTAKEN, CellRow, check_advance, check_fence, moved
 from connectors.eventlog.subjects import subjects
-from connectors.eventlog.work import Clock
 from schemas.errors import LogError
 from schemas.facts import AnyFact, encode, type_name
 from schemas.records import Advance, Appended, Recorded, SignedHead, Taken

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from connectors.clock import Clock
 from connectors.eventlog.chain import genesis, head_text, parse_head, sign, signature_holds
 from connectors.eventlog.headfile import HEAD_FILE, HeadFile, HeadsFound, read_heads
 from connectors.eventlog.keys import KEY_FILE, load_key, make_keys
@@ -28,7 +29,6 @@ from connectors.eventlog.tables import (
     read_log_id,
 )
 from connectors.eventlog.walk import Walk
-from connectors.eventlog.work import Clock
 from connectors.eventlog.writing import LogWriter
 from schemas.errors import CodecError, LogCorrupt, LogError
 from schemas.records import SignedHead

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import cast
 
+from connectors.clock import Clock
 from connectors.eventlog.fence import check_advance
 from connectors.eventlog.files import sync_folder
 from connectors.eventlog.filling import check_names
@@ -19,7 +20,8 @@ from connectors.eventlog.group import GroupCommit
 from connectors.eventlog.lock import FolderLock
 from connectors.eventlog.postgres_opening import Opened, open_writer
 from connectors.eventlog.postgres_reader import PostgresReader
-from connectors.eventlog.work import Append, Clock, Take, Work, prepare
+from connectors.eventlog.tables import DB_FILE
+from connectors.eventlog.work import Append, Take, Work, prepare
 from schemas.errors import LogError
 from schemas.facts import AnyFact
 from schemas.records import Advance, Appended, Recorded, SignedHead, Taken
@@ -52,7 +54,8 @@ class PostgresStore:
 
         Raises:
             ConnectionFault: no connection; names the setting and the remedy.
-            LogError: another process writes with this folder, it is no log, its key is missing, or the disk refuses.
+            LogError: another process writes with this folder, it has a log of its own, it is no log, its key is
+                missing, or the disk refuses.
             LogCorrupt: its end was cut or edited.
         """
         return await asyncio.to_thread(cls._open, settings, folder, clock)
@@ -61,12 +64,17 @@ class PostgresStore:
     def _open(cls, settings: PostgresSettings, folder: Path, clock: Clock) -> PostgresStore:
         try:
             if not folder.is_dir():
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 sync_folder(folder.parent)
             lock = FolderLock(folder)
         except OSError as error:
             raise LogError(f"{folder}: {error.strerror}: name a folder that can be written") from error
         try:
+            if (folder / DB_FILE).exists():  # Its key and head are of that log, and it stays as it is.
+                raise LogError(
+                    f"{folder} holds a log of its own ({DB_FILE}), and no log is moved into PostgreSQL: keep it, move "
+                    "the folder away whole, and start again; the shared log begins without what that one says"
+                )
             opened = open_writer(settings, folder, clock)
             try:
                 return cls(settings, folder, lock, opened)

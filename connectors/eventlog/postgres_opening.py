@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from connectors.clock import Clock
 from connectors.eventlog.chain import head_text, sign, signature_holds
 from connectors.eventlog.headfile import HEAD_FILE, HeadFile, HeadsFound, read_heads
 from connectors.eventlog.keys import KEY_FILE, PUBLIC_KEY_FILE, load_key, make_keys
@@ -32,7 +33,6 @@ from connectors.eventlog.postgres_tables import (
 )
 from connectors.eventlog.postgres_writing import WRITE_HEAD, PostgresWriter
 from connectors.eventlog.walk import Walk
-from connectors.eventlog.work import Clock
 from schemas.errors import LogCorrupt, LogError
 from schemas.records import SignedHead
 from schemas.settings import PostgresSettings

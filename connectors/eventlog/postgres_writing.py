@@ -17,12 +17,13 @@ from dataclasses import dataclass
 import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from connectors.clock import Clock
 from connectors.eventlog.chain import genesis, head_text, sign
 from connectors.eventlog.filling import Filling, begun
 from connectors.eventlog.headfile import HeadFile
 from connectors.eventlog.postgres_connect import Database, connect, name_of
 from connectors.eventlog.postgres_session import Retry, away, may_pass, refused
-from connectors.eventlog.work import Clock, End, Work
+from connectors.eventlog.work import End, Work
 from connectors.eventlog.writing import HEAD_SYNC_S, PAUSE_S
 from schemas.errors import ConnectionFault, LogError, LogHalted
 from schemas.records import Appended, SignedHead, Taken

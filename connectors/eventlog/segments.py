@@ -135,6 +135,26 @@ class SegmentWriter:
         except OSError as error:
             raise self._halt("rotate", error) from error
 
+    def skip(self, position: int) -> None:
+        """Go on behind `position` in a new file: what lies between will never be kept. Free if nothing does.
+
+        Raises:
+            LogHalted: the disk failed.
+        """
+        self.sync()
+        if position <= self.position:
+            return
+        try:
+            if self._handle >= 0:
+                os.close(self._handle)
+                self._handle = -1
+                if self.position < self._first:  # It holds nothing.
+                    path_of(self.folder, self._first).unlink()
+            self._begin(position + 1)
+        except OSError as error:
+            raise self._halt("skip", error) from error
+        self.position = self._synced = position
+
     def close(self) -> None:
         """Sync what the disk still takes, and close the file. Again is free."""
         self._closed = True

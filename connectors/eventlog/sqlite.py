@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import cast
 
+from connectors.clock import Clock
 from connectors.eventlog.fence import check_advance
 from connectors.eventlog.files import sync_folder
 from connectors.eventlog.group import GroupCommit
 from connectors.eventlog.lock import FolderLock
 from connectors.eventlog.opening import Opened, open_writer
 from connectors.eventlog.reader import SqliteReader
-from connectors.eventlog.work import Append, Clock, Take, Work, prepare
+from connectors.eventlog.work import Append, Take, Work, prepare
 from schemas.errors import LogError
 from schemas.facts import AnyFact
 from schemas.records import Advance, Appended, Recorded, SignedHead, Taken
@@ -53,7 +54,7 @@ class SqliteStore:
         """
         try:
             if not folder.is_dir():
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 sync_folder(folder.parent)
             lock = FolderLock(folder)
         except OSError as error:

@@ -69,7 +69,7 @@ class SqliteStates:
         self._closed = False
         try:
             if not path.parent.is_dir():
-                path.parent.mkdir(parents=True)
+                path.parent.mkdir(parents=True, exist_ok=True)  # Another process may make it now.
                 sync_folder(path.parent.parent)
             self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from connectors.eventlog.chain import link
 from connectors.eventlog.subjects import subjects
 from schemas.facts import AnyFact, encode, type_name
 from schemas.records import Advance
-
-
-class Clock(Protocol):
-    """What a store needs of agent time."""
-
-    def now_us(self) -> int:
-        """Microseconds since 1970 UTC."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from connectors.clock import Clock
 from connectors.eventlog.chain import head_text, sign
 from connectors.eventlog.fence import UNTAKEN, CellRow, check_fence, moved
 from connectors.eventlog.headfile import HeadFile
-from connectors.eventlog.work import Append, Clock, End, Take, Work, chained
+from connectors.eventlog.work import Append, End, Take, Work, chained
 from schemas.errors import Fenced, LogHalted
 from schemas.records import Appended, SignedHead, Taken
 

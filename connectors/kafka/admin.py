@@ -59,6 +59,16 @@ def check_topics(settings: KafkaSettings) -> list[Difference]:
         return compare(_look(admin), settings)
 
 
+def partitions_there(settings: KafkaSettings) -> int:
+    """Return how many partitions our topics have at the broker; what the settings say while there are none.
+
+    Raises:
+        ConnectionFault: no broker, or no right to look.
+    """
+    with _admin(settings, "look at topics") as admin:
+        return max((found.partitions_n for found in _look(admin).values()), default=settings.partitions)
+
+
 def require_topics(settings: KafkaSettings, names: Sequence[str]) -> None:
     """Return when these topics are there and may be used at all; a consumer without a right waits for ever otherwise.
 

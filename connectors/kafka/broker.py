@@ -1,42 +1,37 @@
 """An Apache Kafka broker as a child process on the loopback: for `make kafka` and the tests. Not part of the product.
 
 Formats its storage once, starts, tells when it is ready, stops cleanly or is killed, and starts again on what it kept.
-`python -m connectors.kafka.broker` runs one in the foreground.
+`connectors.kafka.foreground` runs one for a person.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
 import os
-import random
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from connectors.kafka.jars import ARCHIVE, JARS, missing
+from connectors.kafka.ports import free_ports
 from connectors.kafka.properties import HOST, LOG4J, Node, Secured, server_properties
 from schemas.errors import ConnectionFault
 
 READY_WITHIN_S = 90.0
+"""Wall time from the start of the process until it serves."""
 STOP_WITHIN_S = 20.0
+"""Wall time to end in order; then it is killed."""
 FORMAT_WITHIN_S = 60.0
 LOOK_S = 0.05
-ARCHIVED_WITHIN_S = 120.0
+"""Wall time between two looks at whether it is ready, or still there."""
 HEAP_MB = 512
 READY_WORD = "Kafka Server started"
+"""In its log; `properties.LOG4J` lets it through."""
 SCRAM_ITERATIONS_N = 8192
-PORTS = range(20_000, 32_000)
-"""Below the ports that the system gives to outgoing connections: otherwise, while a broker is away, a client that
-tries again and again may be given the broker's own port, and hold it."""
-USUAL_PORT = 9092
 
 
 class Broker:
@@ -271,29 +266,6 @@ def cluster(
         running.kill()
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback on which nothing listens, all different."""
-    found: list[int] = []
-    with_room = random.SystemRandom().sample(PORTS, len(PORTS))
-    for port in with_room:
-        if is_free(port):
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise ConnectionFault(f"{HOST}: no {count} free ports between {PORTS.start} and {PORTS.stop}.")
-
-
-def is_free(port: int) -> bool:
-    """Tell whether a server could listen on this port of the loopback."""
-    with socket.socket() as attempt:
-        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            attempt.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
 def cluster_id(quorum: Sequence[Node]) -> str:
     """Return an identity for the cluster: the same for all of its nodes, 22 characters.
 
@@ -316,52 +288,3 @@ def scram(name: str, password: str) -> str:
         f'saltedpassword="{base64.b64encode(salted).decode()}"',
     )
     return f"SCRAM-SHA-512=[{','.join(words)}]"
-
-
-def archive_classes() -> None:
-    """Run a broker once, in a folder of its own, and keep its classes in `ARCHIVE` for every later start.
-
-    Raises:
-        ConnectionFault: it did not start.
-    """
-    ARCHIVE.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="kafka-") as folder:
-        node = Node(1, *free_ports(2))
-        broker = Broker(Path(folder), node, [node], java=[f"-XX:ArchiveClassesAtExit={ARCHIVE}"])
-        try:
-            broker.start()
-        finally:
-            broker.stop(ARCHIVED_WITHIN_S)
-
-
-def main(words: Sequence[str] | None = None) -> int:
-    """Run one broker in the foreground until Ctrl-C or SIGTERM; 0: it ended in order."""
-    parser = argparse.ArgumentParser(prog="make kafka", description=main.__doc__)
-    parser.add_argument("--data", type=Path, default=JARS.parent / "broker", help="messages are kept there")
-    parser.add_argument("--port", type=int, default=0, help=f"0: {USUAL_PORT}, or a free one if that is taken")
-    parser.add_argument("--archive", action="store_true", help="only make later starts quicker, and end")
-    told = parser.parse_args(words)
-    if told.archive:
-        archive_classes()
-        return 0
-    port = told.port or (USUAL_PORT if is_free(USUAL_PORT) else free_ports(1)[0])
-    node = Node(1, port, free_ports(1)[0])
-    broker = Broker(told.data, node, [node])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        broker.start()
-        print(f"Kafka is ready on {broker.address}: jidoka up --kafka {broker.address}", flush=True)
-        while broker.alive:
-            time.sleep(LOOK_S)
-        print(f"the broker ended by itself: see {broker.log}", file=sys.stderr)
-        return 1
-    except ConnectionFault as fault:
-        print(f"make kafka: {fault}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        broker.stop()
-        return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,6 +16,7 @@ from schemas.errors import ConnectionFault
 from schemas.settings import KafkaSettings
 
 COMMIT_WITHIN_MS: Final = 2_000
+"""Wall time for the broker to note positions."""
 LETTERS_MAX: Final = 2_000
 """Letters that wait for the broker; then nothing more is fetched."""
 PASSING: Final = (

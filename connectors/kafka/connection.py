@@ -27,6 +27,9 @@ PROBE_WITHIN_S = 5.0
 BOOTSTRAP_WITHIN_S = 10.0
 """Wall time in which a client must find its brokers once the probe went well."""
 CLOSE_WITHIN_S = 1.0
+RECONNECT_MS_MAX = 1_000
+"""Wall time between two attempts of a kafka-python client to reach a broker. Its own bound is 30 s: so long we would
+stay away from a broker that is back."""
 MECHANISM = "SCRAM-SHA-512"
 C = TypeVar("C")
 
@@ -46,7 +49,7 @@ def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
     Raises:
         ConnectionFault: a file that the settings name cannot be used.
     """
-    return {**aiokafka_arguments(settings), "proxy_url": DIRECT}
+    return {**aiokafka_arguments(settings), "proxy_url": DIRECT, "reconnect_backoff_max_ms": RECONNECT_MS_MAX}
 
 
 def aiokafka_arguments(settings: KafkaSettings) -> dict[str, Any]:

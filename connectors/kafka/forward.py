@@ -16,6 +16,7 @@ import kafka.errors as errors
 from kafka import KafkaProducer
 
 from connectors.kafka import dead
+from connectors.kafka.closing import give_up_producer
 from connectors.kafka.connection import connect, translate
 from connectors.kafka.spool import Spool
 from connectors.kafka.window import TOPIC, Forwarded, Refusal, Refused, Window
@@ -25,11 +26,13 @@ from schemas.settings import KafkaSettings
 LOG = logging.getLogger("jidoka.forward")
 
 IDLE_S: Final = 0.2
+"""Wall time to wait for news of the spool before looking again."""
 NOTE_S: Final = 1.0
 """Wall time between two notes of what was acknowledged."""
 BACKOFF_S, BACKOFF_S_MAX = 0.2, 2.0
 """Wall time before the second attempt to reach a broker, doubled with each one up to the bound."""
 CLOSE_S: Final = 5.0
+"""Wall time for a producer's thread to end."""
 PRODUCER: Final[Mapping[str, Any]] = {
     "acks": "all",
     "enable_idempotence": True,
@@ -45,7 +48,6 @@ PRODUCER: Final[Mapping[str, Any]] = {
     "bootstrap_timeout_ms": 5_000,
     "retry_backoff_ms": 100,
     "reconnect_backoff_ms": 100,
-    "reconnect_backoff_max_ms": 1_000,
     "metrics_enabled": False,
 }
 """How the producer is set up, whatever the connection."""
@@ -131,7 +133,7 @@ class Forwarder(threading.Thread):
             self._forward(producer)
         finally:
             self.counters.connected = False
-            _close(producer)
+            give_up_producer(producer, CLOSE_S)
 
     def _check_topics(self, producer: Any) -> None:
         found_n, _ = (self._partitions_of(producer, name) for name in (TOPIC, dead.TOPIC))
@@ -168,11 +170,3 @@ class Forwarder(threading.Thread):
         if time.monotonic() - self._noted_s >= NOTE_S:
             self._spool.note()
             self._noted_s = time.monotonic()
-
-
-def _close(producer: Any) -> None:
-    """End a producer, whatever it has on its way."""
-    # kafka-python 3.0's own close(timeout) raises and leaves its thread running when something is still on its way.
-    producer._sender.force_close()
-    producer._sender.join(CLOSE_S)
-    producer.close(CLOSE_S)

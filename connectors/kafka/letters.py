@@ -10,6 +10,7 @@ import kafka.errors as errors
 from kafka import KafkaProducer
 
 from connectors.kafka import dead
+from connectors.kafka.closing import give_up_producer
 from connectors.kafka.codec import Message
 from connectors.kafka.connection import connect, translate
 from schemas.settings import KafkaSettings
@@ -17,6 +18,7 @@ from schemas.settings import KafkaSettings
 SEND_WITHIN_S: Final = 5.0
 """Wall time for all letters of one call."""
 CLOSE_S: Final = 2.0
+"""Wall time for the producer's thread to end."""
 PRODUCER: Final[Mapping[str, Any]] = {
     "acks": "all",
     "enable_idempotence": True,
@@ -65,8 +67,5 @@ class Letterbox:
         """End the connection. Again is free."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            # kafka-python's own close(timeout) raises when something is still on its way.
-            producer._sender.force_close()
-            producer._sender.join(CLOSE_S)
             with contextlib.suppress(errors.KafkaError):
-                producer.close(CLOSE_S)
+                give_up_producer(producer, CLOSE_S)

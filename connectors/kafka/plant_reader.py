@@ -13,11 +13,12 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import kafka.errors as errors
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 
+from connectors.clock import Clock
 from connectors.kafka.admin import require_topics
 from connectors.kafka.committing import PASSING, Committer
 from connectors.kafka.connection import connect, translate
@@ -35,9 +36,11 @@ RECORDS_MAX: Final = 1_000_000
 """Of one poll: all that was fetched. A partition that is paused with a part of it still to be given out is never given
 out again by kafka-python 3.0.12 (`Fetcher.fetched_records` takes a used-up one for the one in hand)."""
 POLL_MS: Final = 200
+"""Wall time for which one poll waits."""
 ASK_S: Final = 1.0
 """Wall time between two questions where the topics end; what was there at the question is complete behind it."""
 ASK_WITHIN_MS: Final = 2_000
+"""Wall time for the answer."""
 ANSWER_WITHIN_S: Final = 5.0
 """Wall time without an answer after which the broker counts as away."""
 SETTLE_S: Final = 15.0
@@ -48,6 +51,7 @@ WEDGED_S: Final = 30.0
 BACKOFF_S, BACKOFF_S_MAX = 0.2, 2.0
 """Wall time before the second attempt to reach a broker, doubled with each one up to the bound."""
 CLOSE_MS: Final = 2_000
+"""Wall time for a consumer to leave its group."""
 CONSUMER: Final[Mapping[str, Any]] = {
     "enable_auto_commit": False,
     # Where to begin is decided here, and a deleted stretch is told, not jumped over.
@@ -60,19 +64,11 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "metadata_max_age_ms": 5_000,
     # A fetch that was on its way when the broker went is waited for so long.
     "request_timeout_ms": 5_000,
-    "reconnect_backoff_max_ms": 1_000,
     "metrics_enabled": False,
 }
 """How the consumer is set up, whatever the connection."""
 _UNPLACED: Final = (errors.NoOffsetForPartitionError, errors.OffsetOutOfRangeError)
 Doing = Literal["reading", "committing"]
-
-
-class Clock(Protocol):
-    """Agent time."""
-
-    def now_us(self) -> int:
-        """Microseconds since 1970 UTC."""
 
 
 class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types

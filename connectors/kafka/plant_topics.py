@@ -17,11 +17,12 @@ from typing import Any, Final, Protocol, assert_never
 
 from kafka import TopicPartition
 
+from connectors.clock import Clock
 from connectors.kafka.codec import Message
 from connectors.kafka.dead import dead_letter
 from connectors.kafka.handover import CaughtUp, Handed, Polled, Reads, Skipped
 from connectors.kafka.mapping import Kind, Mapped, NotOurs, Reason, Unmappable, map_message
-from connectors.kafka.plant_reader import Clock, PlantReader
+from connectors.kafka.plant_reader import PlantReader
 from connectors.kafka.stream_order import StreamOrder
 from connectors.kafka.streams import StreamMapping
 from schemas.plant import Cell

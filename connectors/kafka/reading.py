@@ -71,7 +71,7 @@ def read_backwards(connection: Mapping[str, Any], topic: str, partition: int) ->
     Raises:
         ConnectionFault: the broker does not give what it has.
     """
-    until, piece = _end(connection, topic, partition), PIECE
+    (_, until), piece = span_of(connection, topic, partition), PIECE
     while until > 0:
         start = max(0, until - piece)
         records = list(read_range(connection, topic, partition, start, until))
@@ -94,11 +94,16 @@ def observations_of(records: Iterable[Any], cell: str) -> Iterator[tuple[int, Ob
             yield record.offset, observation
 
 
-def _end(connection: Mapping[str, Any], topic: str, partition: int) -> int:
+def span_of(connection: Mapping[str, Any], topic: str, partition: int) -> tuple[int, int]:
+    """Return the offset of the oldest record that is kept, and the one behind the newest.
+
+    Raises:
+        ConnectionFault: the broker does not say.
+    """
     consumer = KafkaConsumer(**connection, enable_auto_commit=False, group_id=None)
     try:
         where = TopicPartition(topic, partition)
-        return int(consumer.end_offsets([where])[where])
+        return int(consumer.beginning_offsets([where])[where]), int(consumer.end_offsets([where])[where])
     except KafkaError as error:
         raise ConnectionFault(f"{topic}/{partition} cannot be read: {error}") from error
     finally:

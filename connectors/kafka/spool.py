@@ -17,28 +17,23 @@ from typing import Final
 
 from connectors.eventlog.files import sync_folder
 from connectors.eventlog.lock import FolderLock
-from connectors.kafka.codec import Message, encode_message
+from connectors.kafka.codec import Message
 from connectors.kafka.disk import Disk
 from connectors.kafka.spoolfiles import (
     HEADER,
     NOTE,
     Head,
     Note,
-    Scanned,
     SpoolFile,
     Stored,
     head_of,
     message_frame,
     note_bytes,
-    read_message,
-    read_note,
-    scan,
     spool_path,
-    spool_starts,
 )
+from connectors.kafka.spoolopening import find
 from connectors.kafka.spoolreader import REMEDY, SpoolReader
-from schemas.errors import CodecError, LogCorrupt, LogError, LogHalted
-from schemas.samples import Gap
+from schemas.errors import LogError, LogHalted
 
 LOG = logging.getLogger("jidoka.spool")
 
@@ -49,9 +44,6 @@ SMALL_SHARE: Final = 0.05
 """Of the spool, kept for what is small and matters: line events, ticks and gaps while samples find no room."""
 SMALL_BYTES_MAX: Final = 1_000
 """What key, headers and framing of a message take, generously."""
-PATCHES_MAX: Final = 100_000
-"""Lost messages, one after the other, of which each gets a gap in its place."""
-_DAMAGED: Final = "the spool was damaged"
 
 
 class Spool:
@@ -233,67 +225,21 @@ class Spool:
             sync_folder(self.folder.parent)
 
     def _open(self, first_epoch: int) -> int:
-        """Read note and files; returns the epoch of this start."""
-        note, starts = read_note(self.folder), spool_starts(self.folder)
-        if note is not None:
-            self.acknowledged, self._acknowledged_heads = note.acknowledged, dict(note.heads)
-        elif starts:
-            self.acknowledged = starts[0] - 1
-        self.heads = dict(self._acknowledged_heads)
-        self.position = self.acknowledged
-        damage: list[str] = []
-        free: list[int] = []
-        for start in starts:
-            path = spool_path(self.folder, start)
-            scanned = scan(path, start, path.read_bytes(), newest=start == starts[-1])
-            if start > self.position + 1:
-                damage.append(f"{path} at byte 0: messages {self.position + 1} to {start - 1} are missing before it")
-            damage += scanned.damage
-            self._recall(scanned, free)
-        self._files, done = (
-            [file for file in self._files if file.last > self.acknowledged],
-            [file.path for file in self._files if file.last <= self.acknowledged],
-        )
-        self._disk.remove(done)
-        self.damage = tuple(f"{each}: {REMEDY}" for each in damage)
+        """Take over what is left of the last time; returns the epoch of this start."""
+        found = find(self.folder)
+        self.acknowledged, self.position, self.heads = found.acknowledged, found.position, found.heads
+        self._acknowledged_heads = dict(found.note.heads) if found.note is not None else {}
+        self._patches, self.torn_bytes = found.patches, found.torn_bytes
+        self._files = [file for file in found.files if file.last > self.acknowledged]
+        self._disk.remove([file.path for file in found.files if file.last <= self.acknowledged])
+        self.damage = tuple(f"{each}: {REMEDY}" for each in found.damage)
         for each in self.damage:
             LOG.error("%s", each)
         self._go_on()
         self.synced = self.position
-        if self.position > self.acknowledged:
+        if not self.empty:
             self.news.set()
-        return self._next_epoch(note, bool(starts), first_epoch)
-
-    def _recall(self, scanned: Scanned, free: list[int]) -> None:
-        """Take over what a file holds, and put gaps in the place of what it lost.
-
-        Args:
-            scanned: The file.
-            free: Positions that were lost so far and have no gap yet.
-        """
-        self._files.append(scanned.file)
-        self.torn_bytes += scanned.torn_bytes
-        for frame in scanned.frames:
-            if frame.position <= self.acknowledged:
-                continue
-            try:
-                stored = read_message(frame)
-                source, head = head_of(stored.message)
-            except CodecError as error:
-                raise LogCorrupt(frame.position, "spool", f"{scanned.file.path}: {error}") from error
-            free += range(max(self.position + 1, stored.position - PATCHES_MAX), stored.position)
-            self._patch(stored, source, head, free)
-            self.position, self.heads[source] = stored.position, head
-
-    def _patch(self, stored: Stored, source: str, head: Head, free: list[int]) -> None:
-        """Put a gap into the place of every message that this source has lost before `stored`."""
-        before = self.heads.get(source)
-        next_seq = before.seq + 1 if before is not None and before.epoch == head.epoch else 0
-        from_at = before.at if before is not None else min((h.at for h in self.heads.values()), default=head.at)
-        tags = dict(stored.message.headers)["tags"].decode()
-        for seq in range(next_seq, min(head.seq, next_seq + len(free))):
-            gap = Gap(source, head.epoch, seq, (), from_at, max(from_at, head.at), _DAMAGED)
-            self._patches[free.pop(0)] = encode_message(head.cell, head.at, gap, tags)
+        return found.next_epoch(first_epoch)
 
     def _go_on(self) -> None:
         """Open the newest file behind its last whole frame, if it is as it should be; else the next one begins."""
@@ -313,15 +259,6 @@ class Spool:
         if newest.last < newest.first:
             newest.path.rename(newest.path.with_suffix(".damaged"))
             self._files.pop()
-
-    def _next_epoch(self, note: Note | None, had_files: bool, first_epoch: int) -> int:
-        """Return the epoch: kept while something waits to be sent, unless a number might be given twice."""
-        if note is None and not had_files:
-            return first_epoch
-        known = max([note.epoch if note else 0, *(head.epoch for head in self.heads.values())])
-        if note is None:
-            return max(known + 1, first_epoch)
-        return known + 1 if self.empty or self.damage or self.torn_bytes else known
 
     # ---- writing
 

@@ -11,6 +11,7 @@ from schemas.errors import LogError
 SYNC_WITHIN_S: Final = 0.02
 """Wall time that a message waits for others before all are synced; after a tick nothing waits."""
 _LOOK_S: Final = 0.5
+"""Wall time between two looks at whether to stop, while nothing is appended."""
 
 
 class Syncer(threading.Thread):

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from schemas.settings import KafkaSettings
 from schemas.topics import TOPICS, Topic
 
-MESSAGE_BYTES_MAX = 1_048_588
-"""Kafka's own default, written down: collectors split before it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -49,7 +46,7 @@ def config_of(topic: Topic, settings: KafkaSettings) -> dict[str, str]:
         "min.insync.replicas": str(settings.in_sync_min),
         # A recording that is played has old times: by those, retention would delete it as it comes.
         "message.timestamp.type": "LogAppendTime",
-        "max.message.bytes": str(MESSAGE_BYTES_MAX),
+        "max.message.bytes": str(topic.bytes_max),
         "unclean.leader.election.enable": "false",
     }
 

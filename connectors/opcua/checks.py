@@ -9,13 +9,12 @@ import asyncio
 import datetime
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from asyncua import Client, ua
 from cryptography import x509
 
 from connectors.check import Check, failed
-from connectors.clock import ScaledClock
+from connectors.clock import Clock, ScaledClock
 from connectors.opcua import pki
 from connectors.opcua.faults import untrusted
 from connectors.opcua.inspection import Inspection, inspect
@@ -31,13 +30,6 @@ CLOCK_TOLERANCE_S = 1.0
 """Wall time. Half of the default lateness: a plant clock further off makes samples late or early."""
 CLOCK_WATCH_S, CLOCK_LOOK_S = 2.0, 0.1
 """Wall time for which, and between, looks at the server's time until it changes."""
-
-
-class Clock(Protocol):
-    """Agent time."""
-
-    def now_us(self) -> int:
-        """Microseconds since 1970 UTC."""
 
 
 async def check_server(cell: Cell, settings: OpcUaSettings, clock: Clock) -> list[Check]:

@@ -21,6 +21,7 @@ from asyncua.crypto.uacrypto import CertProperties
 
 from connectors.opcua import pki
 from connectors.opcua.faults import LIBRARY_FAULTS, AccessRefused, translate, untrusted
+from connectors.passwords import read_password
 from schemas.errors import ConfigError, ConnectionFault
 from schemas.settings import OpcUaSettings, User
 
@@ -172,24 +173,6 @@ async def _secure(client: Client, settings: OpcUaSettings) -> None:
             server_certificate=CertProperties(der, "der"),
             mode=ua.MessageSecurityMode.SignAndEncrypt,
         )
-
-
-def read_password(user: User) -> str:
-    """Return the first line of the user's password file.
-
-    Raises:
-        ConnectionFault: it is missing, empty, or others may read it.
-    """
-    path = Path(user.password_file)
-    try:
-        if path.stat().st_mode & 0o077:
-            raise ConnectionFault(f"{path}: others can read this password. Run: chmod 600 {path}")
-        password = path.read_text(encoding="utf-8").partition("\n")[0].strip("\r")
-    except OSError as error:
-        raise ConnectionFault(f"{path}: {error.strerror}. Write the password of {user.name!r} there.") from error
-    if not password:
-        raise ConnectionFault(f"{path}: empty. Write the password of {user.name!r} there.")
-    return password
 
 
 async def _server_certificate(client: Client, settings: OpcUaSettings) -> bytes:

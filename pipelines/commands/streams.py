@@ -117,7 +117,7 @@ def up(
     ] = None,
     log: Log = LogForm.TEXT,
 ) -> None:
-    """Run collector, detection and decisions on this machine, and start again whichever ends."""
+    """Run collector, detection, decisions and keeper on this machine, and start again whichever ends."""
     from connectors.kafka.admin import apply_topics
     from connectors.kafka.connection import check_reachable
     from pipelines.up import Supervisor, children_of
@@ -125,7 +125,10 @@ def up(
     configuration = prepared(config, http, log, "up")
     settings = kafka_settings(config, kafka)
     check_reachable(settings)
-    apply_topics(settings)
+    for difference in apply_topics(settings).left:
+        if difference.what == "partitions":  # A worker would put observations where nobody looks for them.
+            raise ConfigError("jidoka.toml", "kafka.partitions", str(difference), difference.remedy)
+        announce(str(difference))
 
     async def go() -> None:
         children = children_of(config, kafka, workers=workers, http=configuration.settings.http.port, log=log.value)

@@ -131,8 +131,7 @@ class RemoteStage(Hands):
             simulation: The user that may break things; the agent has no such right.
             kafka: The agent's broker.
         """
-        self._now = clock_of(configuration.settings)
-        super().__init__(configuration.settings.opcua, simulation, self._now)
+        super().__init__(configuration.settings.opcua, simulation, clock_of(configuration.settings))
         self._cell, self._kafka = configuration.plant.cells[0].path, kafka
         self._log = LogPlace(Folders(configuration.data), configuration.settings.postgres)
         self.speed = configuration.settings.clock.speed
@@ -165,7 +164,7 @@ class RemoteStage(Hands):
         """Be the operator."""
         progress = self.state.commands.get(target)
         request = OperatorRequested(
-            at=self._now.now_us(),
+            at=self._clock.now_us(),
             request_id=str(uuid.uuid4()),
             who=SCRIPT,
             kind=kind,  # type: ignore[arg-type]  # checked by the caller's own words
@@ -196,8 +195,8 @@ class RemoteStage(Hands):
 
     async def wait(self, ready: Callable[[], bool], within_s: float) -> bool:
         """Let time pass until `ready`."""
-        until_us = self._now.now_us() + int(within_s * 1e6)
-        while not ready() and self._now.now_us() < until_us:
+        until_us = self._clock.now_us() + int(within_s * 1e6)
+        while not ready() and self._clock.now_us() < until_us:
             await asyncio.sleep(POLL_S)
         return ready()
 

@@ -14,13 +14,14 @@ from importlib import resources
 from pathlib import Path
 
 from connectors.clock import SystemClock
+from connectors.kafka.admin import partitions_there
 from connectors.opcua import pki, session
 from pipelines.act import act_parts
 from pipelines.config import Configuration, load
 from pipelines.demo.live_stage import RemoteStage
 from pipelines.runner import Runtime, running
 from schemas.errors import ConnectionFault
-from schemas.settings import OpcUaSettings, User
+from schemas.settings import KafkaSettings, OpcUaSettings, User
 
 PACKAGED = ("plant.toml", "catalogue.toml", "policy.toml", "playbook.toml")
 START_S = 60.0
@@ -110,12 +111,15 @@ async def kafka_setting(folder: Path, kafka: str, *, speed: float, seed: int) ->
     """Start the cell and `jidoka up` in `folder`; stop them at the end.
 
     Raises:
-        ConnectionFault: one of them did not come up.
+        ConnectionFault: no broker, or one of them did not come up.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Topics that are there may be of another demo, or of a test: this one fits itself to them.
+    broker = KafkaSettings(bootstrap=(kafka,))
+    broker = broker.model_copy(update={"partitions": partitions_there(broker)})
     origin_us = SystemClock().now_us()
     async with cell_process(folder / "plant", speed=speed, seed=seed, origin_us=origin_us, quiet=True) as ready:
-        configuration = configure(folder, ready, speed, origin_us, kafka=kafka)
+        configuration = configure(folder, ready, speed, origin_us, broker=broker)
         assert configuration.settings.kafka is not None, "it was just written"
         simulation = User(name="simulation", password_file=str(folder / "plant" / "users" / "simulation.password"))
         stage = RemoteStage(configuration, simulation, configuration.settings.kafka)
@@ -138,7 +142,7 @@ async def up_process(folder: Path, *, workers: int = 1) -> AsyncIterator[asyncio
 
 
 def configure(
-    folder: Path, ready: dict[str, object], speed: float, origin_us: int, *, kafka: str = ""
+    folder: Path, ready: dict[str, object], speed: float, origin_us: int, *, broker: KafkaSettings | None = None
 ) -> Configuration:
     """Write the agent's configuration folder and let agent and cell trust each other.
 
@@ -147,7 +151,7 @@ def configure(
         ready: What the cell's process said when it was.
         speed: Plant time per wall time.
         origin_us: When both are equal.
-        kafka: Broker, host:port; the cell then has a path of its own, since topics outlive a demo. Empty: none.
+        broker: Where the cell's messages go; it then has a path of its own, since topics outlive a demo.
     """
     config = folder / "config"
     config.mkdir(exist_ok=True)
@@ -155,8 +159,13 @@ def configure(
     for name in PACKAGED:
         (config / name).write_bytes(packaged.joinpath(name).read_bytes())
     settings = _settings(folder, str(ready["url"]), speed, origin_us)
-    if kafka:
-        settings += f'\n[kafka]\nbootstrap = ["{kafka}"]\nsnapshot_s = {SNAPSHOT_S * speed}\n'
+    if broker is not None:
+        settings += f"""
+[kafka]
+bootstrap = {json.dumps(broker.bootstrap)}
+partitions = {broker.partitions}
+snapshot_s = {SNAPSHOT_S * speed}
+"""
         _rename_cell(config / "plant.toml", f"at-{origin_us}")
     (config / "jidoka.toml").write_text(settings)
     own = pki.ensure_certificate(

@@ -29,7 +29,7 @@ from schemas.line import state_name
 from schemas.plant import Cell
 from schemas.samples import WATCH, Control, Gap, Kept, LineEvent, SampleBatch, Tick
 
-SNAPSHOT_VERSION: Final = 2
+SNAPSHOT_VERSION: Final = 3
 """Raise it with every change of what a snapshot holds."""
 
 
@@ -85,17 +85,7 @@ class Suite:
                 self._line_event(at, event, fed)
             case Gap() as gap:
                 self.rows.take_gap(gap)
-                tags = tuple(self._names.get(i, f"unknown_{i}") for i in gap.tags)
-                fed.facts.append(
-                    SourceGap(
-                        at=at,
-                        source=gap.source,
-                        tags=tags,
-                        from_at=gap.from_at,
-                        until_at=gap.until_at,
-                        reason=gap.reason,
-                    )
-                )
+                fed.facts.append(self._gap(at, gap))
             case Control() as control:
                 self._control(at, control, fed)
             case _:
@@ -113,9 +103,20 @@ class Suite:
         if tick.source == WATCH:
             return  # It knows nothing of samples: rows wait for the sources themselves, and go on with them.
         self._alive.pop(WATCH, None)
+        for lost in self.rows.hear(at, tick):
+            fed.facts.append(self._gap(at, lost))
+            # Nobody will ever say that it lives again: it must not count as lost for ever.
+            if not self._alive.pop(lost.source, True) and all(self._alive.values()):
+                fed.facts.append(SourceChanged(at=at, source=tick.source, alive=True))
         fed.rows = self.rows.tick(tick)
         for row in fed.rows:
             self._judge(at, row, fed)
+
+    def _gap(self, at: int, gap: Gap) -> SourceGap:
+        tags = tuple(self._names.get(i, f"unknown_{i}") for i in gap.tags)
+        return SourceGap(
+            at=at, source=gap.source, tags=tags, from_at=gap.from_at, until_at=gap.until_at, reason=gap.reason
+        )
 
     def _line_event(self, at: int, event: LineEvent, fed: Fed) -> None:
         if event.kind != "packml.state":

@@ -1,6 +1,7 @@
 """All rows of a cell: its input dealt out to the groups, and the watermark that closes them.
 
-A cell with several sources closes its rows by the slowest of them, and holds nothing while any of them is lost.
+A cell with several sources closes its rows by the slowest of them, and holds nothing while any of them is lost. One
+that is silent for long is retired, and nothing that it gave is held any more (`pipelines.features.completeness`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.features.columns import Columns
+from pipelines.features.completeness import Completeness, Retired
 from pipelines.features.packed import Counts, Floats, Mask
 from pipelines.features.row import Row
 from pipelines.features.rows import GridRows, LostSpans, TriggerRows
@@ -46,8 +48,10 @@ class CellRows:
         """Samples of tags that the cell does not have."""
         self._lateness_us = int(cell.lateness_s * 1e6)
         self._lost = LostSpans()
-        self._complete: dict[str, int] = {}
+        self._complete = Completeness()
         self._arrivals = 0
+        self._last_arrival: dict[str, int] = {}
+        """Number of the last sample of each source."""
         measured = [(t.id, g, s) for g, c in enumerate(self.columns) for s, t in enumerate(c.tags) if t.minus is None]
         self._dealt: dict[bytes, Dealt] = {}
         self._where = {tag_id: (g, s) for tag_id, g, s in measured}
@@ -70,6 +74,7 @@ class CellRows:
         tag, at, value, status = batch.tag, batch.source_at, batch.value, batch.status
         arrival = np.arange(self._arrivals + 1, self._arrivals + 1 + len(tag), dtype=np.int64)
         self._arrivals += len(tag)
+        self._last_arrival[batch.source] = self._arrivals
         dealt = self._deal(tag)
         if dealt.known is not None:
             self.unknown += len(tag) - len(dealt.low)
@@ -114,17 +119,29 @@ class CellRows:
             if slots.any():
                 builder.take_gap(gap.from_at, gap.until_at, self._arrivals, slots)
 
+    def hear(self, at_us: int, tick: Tick) -> list[Gap]:
+        """Note when (agent time) a tick was taken, before it closes rows; return what is lost of sources it retires."""
+        return [self._end(each, tick) for each in self._complete.hear(at_us, tick)]
+
+    def _end(self, gone: Retired, tick: Tick) -> Gap:
+        """Let nothing stand for the present any more that came from a source, or before its last sample."""
+        until_at = max(gone.complete_until, tick.complete_until)
+        arrival = self._last_arrival.pop(gone.source, 0)
+        for builder, columns in zip(self.builders, self.columns, strict=True):
+            builder.take_gap(gone.complete_until, until_at, arrival, columns.measured.copy())
+        reason = f"silent: rows go on without it, by {tick.source}"
+        return Gap(gone.source, tick.epoch, tick.seq, (), gone.complete_until, until_at, reason)
+
     def tick(self, tick: Tick) -> list[Row]:
         """Return the rows that close by it, oldest first, groups of one time in the order of the configuration."""
-        before = self._complete.get(tick.source)
+        before = self._complete.take(tick)
         if not tick.alive:
             self._lost.take(tick.complete_until - 1 if before is None else before, tick.complete_until)
-        self._complete[tick.source] = max(tick.complete_until, before or tick.complete_until)
         for tag_id in tick.stale:
             if tag_id in self._where:
                 g, slot = self._where[tag_id]
                 self.builders[g].take_stale(slot, self._arrivals)
-        watermark = min(self._complete.values())
+        watermark = self._complete.until_at
         rows: list[Row] = []
         for builder in self.builders:
             rows += builder.close(watermark - self._lateness_us, watermark, self._lost)
@@ -144,14 +161,17 @@ class CellRows:
         return {
             "arrivals": self._arrivals,
             "unknown": self.unknown,
-            "complete": dict(sorted(self._complete.items())),
+            "complete": self._complete.state(),
+            "last_arrival": dict(sorted(self._last_arrival.items())),
             "lost": self._lost.state(),
             "builders": [builder.state() for builder in self.builders],
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Go back to `state`."""
-        self._arrivals, self.unknown, self._complete = state["arrivals"], state["unknown"], dict(state["complete"])
+        self._arrivals, self.unknown = state["arrivals"], state["unknown"]
+        self._complete.load(state["complete"])
+        self._last_arrival = dict(state["last_arrival"])
         self._lost.load(state["lost"])
         for builder, builder_state in zip(self.builders, state["builders"], strict=True):
             builder.load(builder_state)

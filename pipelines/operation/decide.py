@@ -11,11 +11,12 @@ from typing import Any, Final
 from agent.ports import Clock
 from pipelines.config import Configuration
 from pipelines.operation.cells import STORE_S, ToldCells
-from pipelines.operation.common import LAG_MAX, gauge
+from pipelines.operation.common import LAG_MAX, counter, gauge
 from pipelines.operation.ends import Ends
 from pipelines.operation.health import Backlog, Health
 from pipelines.operation.measured import Measured
-from pipelines.stages.deciding import Consumer, Decider
+from pipelines.stages.consumer import Consumer
+from pipelines.stages.deciding import Decider
 from pipelines.stages.mirror import Mirror
 from schemas.observations import OFFSET
 from schemas.topics import partition_of
@@ -85,7 +86,7 @@ class ToldDecide:
         return max(0, head.position - self._mirror.position)
 
     async def families(self) -> Iterable[Any]:
-        """Return the cells' figures, lag and mirror."""
+        """Return the cells' figures, lag, what could not be used, and mirror."""
         ours = self._decider.has(0)
         mirrored = {(): float(self._mirror.position)} if ours else {}
         behind = {(): float(await self._behind())} if ours else {}
@@ -93,6 +94,10 @@ class ToldDecide:
         return [
             *self._cells.families(),
             gauge("jidoka_decide_lag_messages", "Observations that wait, of the slowest cell.", lags, ["partition"]),
+            counter("jidoka_decide_dead_letters_total", "Messages that could not be used.", self._decider.dead_letters),
+            counter(
+                "jidoka_decide_passed_over_total", "Observations of unknown cells, not read.", self._decider.passed_over
+            ),
             gauge("jidoka_mirror_position", "Of the last fact on decisions.v1; only where it is copied.", mirrored),
             gauge("jidoka_mirror_lag_facts", "Facts that are not on decisions.v1 yet.", behind),
         ]

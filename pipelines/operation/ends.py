@@ -1,11 +1,13 @@
 """Asks the broker, now and then, where a topic ends and how far a group has committed: a thread with its own client.
 
 By it a process knows two things that its own work does not tell: how much waits for it, and that the broker is there.
+The log says when it is not, and when it is again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -15,18 +17,22 @@ from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
 
+from connectors.kafka.outage import Outage
+
+LOG = logging.getLogger("jidoka.broker")
+
 LOOK_S: Final = 2.0
 """Wall time between two looks."""
 ANSWER_S: Final = 5.0
 """Wall time for the broker's answer to one of them."""
 FRESH_S: Final = 10.0
 """Wall time since the last answer up to which the broker counts as there."""
-JOIN_S: Final = 10.0
+JOIN_S: Final = 3.0
+"""Wall time for its end; it has nothing to lose, and a broker that is away must not hold up that of the process."""
 CLIENT: Final[Mapping[str, Any]] = {
     "enable_auto_commit": False,
     "request_timeout_ms": int(ANSWER_S * 1000),
     "bootstrap_timeout_ms": int(ANSWER_S * 1000),
-    "reconnect_backoff_max_ms": 1_000,
     "metrics_enabled": False,
 }
 
@@ -61,6 +67,7 @@ class Ends(threading.Thread):
         super().__init__(name="ends", daemon=True)
         self._connection, self._topic, self._group = connection, topic, group
         self._stopping = threading.Event()
+        self._outage = Outage(LOG, f"broker {', '.join(connection['bootstrap_servers'])}")
         self.look: Look | None = None
         """The last answer."""
         self.fault = "it was not asked yet"
@@ -86,6 +93,7 @@ class Ends(threading.Thread):
                 self._looks()
             except Exception as error:  # noqa: BLE001  # kafka-python raises several families; all mean: not now
                 self.fault = f"{type(error).__name__}: {error}"
+                self._outage.is_on(error)
                 self._stopping.wait(LOOK_S / 2)
 
     def _looks(self) -> None:
@@ -93,6 +101,7 @@ class Ends(threading.Thread):
         try:
             while not self._stopping.is_set():
                 self.look, self.fault = self._ask(consumer), ""
+                self._outage.is_over()
                 self._stopping.wait(LOOK_S)
         finally:
             consumer.close(autocommit=False)

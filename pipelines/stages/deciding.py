@@ -1,7 +1,7 @@
-"""The decision service on Kafka: cells by assignment, each taken, folded and gone on with where the store says.
+"""The cells of a decision service on Kafka: each taken, folded and gone on with where the store says.
 
-A consumer group deals the partitions of `anomalies.v1` among processes; its offsets are not used. Two processes may
-believe for a while that they have the same cell: the store fences the one that took it first, and robots refuse it too.
+Which cells these are, and their messages, come from `pipelines.stages.consumer`. Two processes may believe for a while
+that they have the same cell: the store fences the one that took it first, and robots refuse it too.
 """
 
 from __future__ import annotations
@@ -9,16 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import queue
-import threading
-import time
 from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Any, TypeVar
-
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.structs import OffsetAndMetadata
+from typing import Any
 
 from agent.ports import Blobs, Clock, EventStore
 from connectors.kafka.connection import client_arguments
@@ -29,7 +22,7 @@ from pipelines.hosting import HostedCell, Parts
 from pipelines.stages.observed import ObservedIntake
 from pipelines.stages.partition import UNKNOWN_MAX
 from pipelines.stages.upstream import Upstream
-from schemas.errors import CodecError, ConnectionFault
+from schemas.errors import CodecError
 from schemas.facts import AnyFact, OperatorRequested, decode
 from schemas.observations import OFFSET, Delivered, decode_observation
 from schemas.plant import Cell
@@ -38,23 +31,11 @@ from schemas.topics import partition_of
 
 LOG = logging.getLogger("jidoka.decide")
 
-GROUP = "jidoka-decide"
 ANOMALIES, OPERATORS = "anomalies.v1", "operator-requests.v1"
-POLL_MS = 200
-POLL_MAX = 500
-"""Messages in one answer of the consumer."""
-BACK_S = 0.5
+LOOK_S = 0.5
+"""Wall time between two looks at whether a cell that has work in hand still runs."""
 UNKNOWN_BYTES_MAX = 200
 """Of a key: so much tells cells apart."""
-REVOKE_S = 3.0
-"""Wall time for cells to stop before their partition goes to another process; below the shortest session."""
-JOIN_S = 30.0
-R = TypeVar("R")
-
-
-def join_bound_s(settings: KafkaSettings) -> float:
-    """Return the wall time within which a group must have dealt its partitions: members that died are out by then."""
-    return max(JOIN_S, 3 * settings.session_s)
 
 
 class Decider:
@@ -69,6 +50,16 @@ class Decider:
         blobs: Blobs,
         clock: Clock,
     ) -> None:
+        """Begin without any cell; a producer connects.
+
+        Args:
+            configuration: All cells that may be assigned.
+            settings: Brokers and security.
+            parts: What fulfils wishes and runs beside a cell.
+            store: The log, open for deciding.
+            blobs: What facts name.
+            clock: Agent time.
+        """
         self.settings = settings
         self.services: dict[str, CellService] = {}
         """By cell path."""
@@ -219,7 +210,7 @@ class Decider:
         """Do it, unless the service stops before: then nobody would ever take it from the queue."""
         task = asyncio.ensure_future(work)
         while not task.done() and service.failed is None and self.services.get(service.cell) is service:
-            await asyncio.wait([task], timeout=BACK_S)
+            await asyncio.wait([task], timeout=LOOK_S)
         if not task.done():
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -234,109 +225,3 @@ class Decider:
 async def _put_and_wait(service: CellService, fact: OperatorRequested, done: asyncio.Event) -> None:
     await service.put(fact)
     await done.wait()
-
-
-class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[misc]
-    """Polls in a thread of its own, and hands over to the event loop; waits while that is behind."""
-
-    def __init__(self, decider: Decider, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(name="decide-consumer", daemon=True)
-        self.failure: BaseException | None = None
-        """Why it ended by itself."""
-        self.polled_s = time.monotonic()
-        """Wall time of the last poll."""
-        self._decider, self._loop = decider, loop
-        self._stopping = threading.Event()
-        self._joining_s: float | None = time.monotonic()
-        """Wall time since which partitions are being dealt; None: they are dealt, perhaps none to us."""
-        self._changes: queue.SimpleQueue[tuple[str, set[int]]] = queue.SimpleQueue()
-
-    @property
-    def stalled(self) -> ConnectionFault | None:
-        """Why the group should be joined anew, by another process: partitions have been dealt for far too long."""
-        since_s, bound_s = self._joining_s, join_bound_s(self._decider.settings)
-        if since_s is None or time.monotonic() - since_s < bound_s:
-            return None
-        return ConnectionFault(f"group {GROUP}: no partitions were dealt to us or to others for {bound_s:g} s")
-
-    def stop(self) -> None:
-        """End after the present round."""
-        self._stopping.set()
-
-    # ConsumerRebalanceListener: called by the consumer's own thread, which sends heartbeats and joins groups.
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        """Stop the cells before another process may have them: it waits until all have said that they did."""
-        numbers = {tp.partition for tp in revoked}
-        self._joining_s = time.monotonic()
-        try:
-            self._await(self._decider.revoked(sorted(numbers)), REVOKE_S)
-        except TimeoutError:
-            LOG.warning("cells of partitions %s do not stop; the store and the robots fence them", sorted(numbers))
-        self._changes.put(("revoked", numbers))
-
-    def on_partitions_assigned(self, assigned: Any) -> None:
-        """Note it: cells are started between two polls, and that may take a while."""
-        self._joining_s = None
-        self._changes.put(("assigned", {tp.partition for tp in assigned}))
-
-    def run(self) -> None:
-        """Poll until told to stop."""
-        settings = self._decider.settings
-        consumer = KafkaConsumer(
-            **self._decider.connection,
-            group_id=GROUP,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            session_timeout_ms=int(settings.session_s * 1000),
-            heartbeat_interval_ms=int(settings.session_s * 1000 / 4),
-            max_poll_records=POLL_MAX,
-            reconnect_backoff_max_ms=1_000,
-            # How long the others wait for one that lives and does not join again.
-            max_poll_interval_ms=int(join_bound_s(settings) * 1000),
-            # Both topics have the same number of partitions: by ranges a process gets the same ones of both.
-            partition_assignment_strategy=(RangePartitionAssignor,),
-        )
-        try:
-            consumer.subscribe([ANOMALIES, OPERATORS], listener=self)
-            while not self._stopping.is_set():
-                self._round(consumer)
-        except BaseException as error:  # noqa: BLE001  # the top of the thread: the process ends by it
-            self.failure = error
-        finally:
-            consumer.close(autocommit=False)
-
-    def _round(self, consumer: Any) -> None:
-        polled = consumer.poll(timeout_ms=POLL_MS)
-        self.polled_s = time.monotonic()
-        began = self._follow_changes(consumer)
-        for where, records in polled.items():
-            if not self._decider.has(where.partition):
-                continue
-            if where.topic == ANOMALIES:
-                if where.partition not in began:  # Otherwise it comes again, from where the store says.
-                    self._await(self._decider.observed(records))
-            else:
-                behind = self._await(self._decider.requested(records))
-                consumer.commit_async({where: OffsetAndMetadata(behind, "", -1)})
-
-    def _follow_changes(self, consumer: Any) -> set[int]:
-        """Start and stop cells as the group's last deals say; return the partitions that begin with this."""
-        began: set[int] = set()
-        while True:
-            try:
-                kind, partitions = self._changes.get_nowait()
-            except queue.Empty:
-                return began
-            if kind == "revoked":
-                self._await(self._decider.revoked(sorted(partitions)))
-                began -= partitions
-                continue
-            for partition in sorted(partitions):
-                if not self._decider.has(partition):
-                    offset = self._await(self._decider.assigned(partition))
-                    began.add(partition)
-                    with contextlib.suppress(ValueError):  # Dealt anew meanwhile: it is revoked next.
-                        consumer.seek(TopicPartition(ANOMALIES, partition), offset)
-
-    def _await(self, work: Coroutine[Any, Any, R], within_s: float | None = None) -> R:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(within_s)

@@ -26,6 +26,8 @@ from agent.ports import Blobs
 from connectors.kafka import dead
 from connectors.kafka.codec import TYPES
 from pipelines.detection import Seen
+from pipelines.stages.exclusion import Exclusion
+from pipelines.stages.outgoing import Outgoing
 from pipelines.stages.partition import Partition, StateStore
 from pipelines.stages.sequence import Counts
 from schemas.errors import CodecError, Fenced
@@ -50,16 +52,14 @@ TURN = 16
 """Messages after which whatever else waits in the process has its turn: observations leave together by then."""
 PENDING_MAX = 500
 """Observations that wait for the broker's word; then the worker waits for them."""
-SAVE_APART_S = 1.0
-"""Wall time between two saves of a partition at least. Behind its messages a worker takes minutes of plant time in a
-second: what a save costs then is better spent on them, and no more is done twice after a crash."""
 SAVE_LOOK_S = 1.0
-"""Wall time between two looks at what is not safe yet while no message comes."""
+"""Wall time between two looks at what is not safe yet. Behind its messages a worker takes minutes of plant time in a
+second: saves that often cost more than they spare after a crash."""
 HEARTBEAT_S = 2.0
 SEND_BYTES_MAX = 500_000
 """Of one request with observations; with fewer a worker behind its messages waits for the broker again and again."""
 SEND_S = 120.0
-"""Wall time for which a send is tried again before the worker ends itself."""
+"""Wall time for which a send is tried again before the worker ends itself, and at once: see `Outgoing`."""
 
 
 @dataclass(slots=True)
@@ -119,10 +119,10 @@ class Worker:
         self._states, self._blobs, self._snapshot_bytes = states, blobs, snapshot_bytes
         self._last_given = last_given
         self._partitions: dict[int, Partition] = {}
-        self._pending: list[Any] = []
+        self._pending = Outgoing()
         self._saved_s: dict[int, float] = {}
         """Wall time of the last save, by partition."""
-        self._alone = asyncio.Lock()
+        self._alone = Exclusion()
         """Messages, saves and changes of the assignment exclude each other."""
         self._in = _raw(app, IN)
         self._dead, self._line = _raw(app, dead.TOPIC), _raw(app, LINE)
@@ -180,8 +180,6 @@ class Worker:
                 await self._copy(message)
             if len(self._pending) >= PENDING_MAX:
                 await self._acknowledged()
-            if partition.due and self._unsaved_s(message.partition) >= SAVE_APART_S:
-                await self._save(message.partition)
 
     def _partition(self, number: int) -> Partition:
         if number not in self._partitions:
@@ -192,8 +190,14 @@ class Worker:
                 snapshot_us=int(self._settings.snapshot_s * 1e6),
                 last_given=self._last_given,
                 warn=LOG.warning,
+                end=lambda: self._end_of(TP(IN, number)),
             )
         return self._partitions[number]
+
+    def _end_of(self, tp: TP) -> int | None:
+        """Return the offset behind the newest message, as the last answer of the broker said; None: it is not ours."""
+        consumer = self._app.consumer
+        return consumer.highwater(tp) if tp in consumer.assignment() else None
 
     async def _give(self, seen: Seen) -> None:
         for data in seen.blobs.values():
@@ -249,9 +253,7 @@ class Worker:
         self._pending.append(await self._dead.send(key=letter.key, value=letter.value, headers=[*letter.headers]))
 
     async def _acknowledged(self) -> None:
-        pending, self._pending = self._pending, []
-        for each in pending:
-            await each
+        await self._pending.acknowledged()
 
     async def _save(self, number: int) -> None:
         """Make a partition safe and commit; give it up if another worker has it."""
@@ -268,14 +270,20 @@ class Worker:
             self.work.committed[number] = offset
 
     async def _save_when_due(self) -> None:
-        async with self._alone:
-            for number, partition in list(self._partitions.items()):
-                if partition.dirty and (partition.due or self._unsaved_s(number) >= self._settings.snapshot_s):
+        """Save what is due, a partition at a time: a save holds messages up, so they have as long again after it."""
+        for number in list(self._partitions):
+            async with self._alone:
+                began_s = monotonic()
+                if self._is_due(number):
                     await self._save(number)
+            await asyncio.sleep(monotonic() - began_s)
 
-    def _unsaved_s(self, number: int) -> float:
-        """Return the wall time since the last save of a partition, or since this was asked first."""
-        return monotonic() - self._saved_s.setdefault(number, monotonic())
+    def _is_due(self, number: int) -> bool:
+        partition = self._partitions.get(number)
+        if partition is None or not partition.dirty:
+            return False
+        unsaved_s = monotonic() - self._saved_s.setdefault(number, monotonic())
+        return partition.due or unsaved_s >= self._settings.snapshot_s
 
     async def _revoked(self, app: Any, revoked: set[TP], **_: Any) -> None:
         """Leave what is to be left in order; whoever gets it next goes on from there."""

@@ -19,6 +19,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from agent.ports import EventStore
 from connectors.kafka.closing import close_producer
+from connectors.kafka.outage import Outage
 from schemas.errors import ConnectionFault
 from schemas.records import Recorded
 from schemas.topics import partition_of
@@ -28,11 +29,22 @@ LOG = logging.getLogger("jidoka.mirror")
 TOPIC = "decisions.v1"
 BATCH_MAX = 500
 """Facts on their way: all are acknowledged before the next ones go."""
+BATCH_BYTES_MAX = 500_000
+"""Of these, with headers; a single larger one goes alone. Below what the producer puts into one request for a
+partition: of two, the first could fail and the second arrive, and a reader would have a hole for ever."""
+SEND_BYTES_MAX = 1_000_000
+HEADERS_BYTES = 1_000
+"""Of one fact, and more than that."""
+LINGER_S = 20.0
+"""Nothing leaves before all of a round is handed over."""
 LOOK_S = 0.2
 """Wall time between two looks at the log."""
 AGAIN_S = 2.0
+"""Wall time between a failure of the broker and the next attempt; also between two looks at whether it is ours."""
 DELIVERY_S = 60.0
+"""Wall time for a fact to be acknowledged, and for the last one of a partition to be read."""
 CLOSE_S = 5.0
+"""Wall time for the producer to end."""
 
 
 class Mirror:
@@ -59,7 +71,7 @@ class Mirror:
         self.position = 0
         """Of the last fact that is on the topic for sure."""
         self._store, self._connection, self._partitions, self._log_id = store, connection, partitions, log_id
-        self._ours = ours
+        self._ours, self._outage = ours, Outage(LOG, TOPIC)
 
     async def run(self) -> None:
         """Copy for ever; begins anew after any failure of the broker."""
@@ -68,7 +80,7 @@ class Mirror:
                 try:
                     await self._copy()
                 except Exception as error:  # noqa: BLE001  # kafka-python raises several families; none ends deciding
-                    LOG.warning("%s: %s; trying again", TOPIC, error)
+                    self._outage.is_on(error)
             await asyncio.sleep(AGAIN_S)
 
     async def _copy(self) -> None:
@@ -81,6 +93,7 @@ class Mirror:
                 if batch:
                     await asyncio.to_thread(self._send, producer, [r for r in batch if r.position > ends[self._of(r)]])
                     self.position = batch[-1].position
+                    self._outage.is_over()
                 else:
                     await asyncio.sleep(LOOK_S)
         finally:
@@ -88,7 +101,11 @@ class Mirror:
 
     async def _batch(self) -> list[Recorded]:
         batch: list[Recorded] = []
+        bytes_n = 0
         async for record in self._store.read_all(after=self.position):
+            bytes_n += len(record.data) + HEADERS_BYTES
+            if batch and bytes_n > BATCH_BYTES_MAX:
+                break
             batch.append(record)
             if len(batch) == BATCH_MAX:
                 break
@@ -103,7 +120,8 @@ class Mirror:
             acks="all",
             enable_idempotence=True,
             delivery_timeout_ms=int(DELIVERY_S * 1000),
-            reconnect_backoff_max_ms=1_000,
+            linger_ms=int(LINGER_S * 1000),
+            batch_size=SEND_BYTES_MAX,
         )
 
     def _send(self, producer: Any, records: list[Recorded]) -> None:
@@ -113,6 +131,7 @@ class Mirror:
             )
             for r in records
         ]
+        producer.flush(timeout=DELIVERY_S)
         for each in sent:
             each.get(timeout=DELIVERY_S)
 

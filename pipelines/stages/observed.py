@@ -30,14 +30,16 @@ class Acceptance:
         self.begun_at = stored.get(BEGUN, 0)
         self.broken = ""
         """Why the last one that was accepted does not go on from the one before; empty if it does."""
+        self.replaced = False
+        """Whether that is because it comes from other detectors, which know none of the open episodes."""
 
     def accepts(self, delivered: Delivered) -> bool:
         """Take one; false: it was taken before, or comes from detectors that have been replaced."""
-        self.broken, observation = "", delivered.observation
+        self.broken, self.replaced, observation = "", False, delivered.observation
         if observation.begun_at < self.begun_at or observation.position <= self.position:
             return False
         if 0 < self.begun_at < observation.begun_at:
-            self.broken = f"the detectors began anew at input {observation.position}"
+            self.broken, self.replaced = f"the detectors began anew at input {observation.position}", True
         elif self.begun_at and observation.after > self.position:
             self.broken = f"what detection said of inputs {self.position + 1} to {observation.after} is lost"
         self.position, self.begun_at = observation.position, observation.begun_at
@@ -79,10 +81,10 @@ class ObservedIntake:
 
     def anew(self) -> Recovered | None:
         """Return how to open once more when the last observation does not go on from the one before."""
-        if not self._acceptance.broken or self._last is None:
+        acceptance = self._acceptance
+        if not acceptance.broken or self._last is None:
             return None
-        replaced = "began anew" in self._acceptance.broken
-        return Recovered(cold=self._acceptance.broken, known=() if replaced else tuple(self._open_episodes()))
+        return Recovered(cold=acceptance.broken, known=() if acceptance.replaced else tuple(self._open_episodes()))
 
     def sync(self) -> None:
         """Nothing to do: the topic has them."""

@@ -48,6 +48,7 @@ class Partition:
         snapshot_us: int,
         last_given: Callable[[str], Awaitable[int]],
         warn: Callable[[str], None],
+        end: Callable[[], int | None] = lambda: None,
     ) -> None:
         """Begin with nothing taken.
 
@@ -59,6 +60,7 @@ class Partition:
             last_given: Returns the position of a cell's last observation on the topic, 0 if there is none: numbers go
                 on behind it where there is no state.
             warn: Told what a person should know.
+            end: Returns the offset behind the newest message of the partition; None: that is not known.
         """
         self.next_offset = 0
         """Behind the last message that was taken."""
@@ -67,6 +69,7 @@ class Partition:
         self.passed_over = 0
         """Messages of cells that are not configured."""
         self._rules, self._states, self._warn, self._last_given = rules, states, warn, last_given
+        self._end = end
         self._unknown: set[str] = set()
         self._snapshot_bytes, self._snapshot_us = snapshot_bytes, snapshot_us
         self._stages: dict[str, CellStage] = {}
@@ -120,8 +123,17 @@ class Partition:
         saved = await self._states.load(cell)
         position = await self._last_given(cell) if saved is None else 0
         stage = CellStage(self._rules[cell], snapshot_bytes=self._snapshot_bytes, position=position)
-        if saved is not None and (cold := stage.load(saved)):
+        if saved is None:
+            return stage
+        if cold := stage.load(saved):
             self._warn(f"{cell}: the detectors begin anew behind input {saved.position}: {cold}")
+        end = self._end()
+        if end is not None and saved.offset >= end:
+            # Otherwise all of its messages would count as taken. The sources' own numbers tell which were.
+            self._warn(
+                f"{cell}: saved at message {saved.offset}, and the topic ends at {end}: it was made anew, or cut"
+            )
+            stage.offset = -1
         return stage
 
     @property

@@ -83,10 +83,8 @@ class Process:
     def __init__(self, *words: object, **options: Any) -> None:
         self._popen = subprocess.Popen(
             [sys.executable, "-m", *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
-            **options,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )
 
     def first_line(self) -> str:

@@ -132,6 +132,13 @@ class Life:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def __enter__(self) -> Life:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.alive:
+            self.kill()
+
     def kill(self) -> None:
         """kill -9, and take what it had said."""
         self._process.kill()

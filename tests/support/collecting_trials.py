@@ -35,10 +35,10 @@ def collector_killed(folder: Path, cluster: Cluster, *, seed: int, kills_n: int 
     prepared(folder)
     lives: list[Life] = []
     for number in range(kills_n):
-        lives.append(life := Life(folder, number, cluster))
-        until(lambda life=life: bool(life.last) or not life.alive, "the collector takes samples")
-        time.sleep(rng.uniform(0.2, 1.5))
-        life.kill()
+        with Life(folder, number, cluster) as life:
+            lives.append(life)
+            until(lambda life=life: bool(life.last) or not life.alive, "the collector takes samples")
+            time.sleep(rng.uniform(0.2, 1.5))
     return _ended(folder, cluster, lives, kills_n)
 
 
@@ -46,17 +46,17 @@ def broker_killed(folder: Path, cluster: Cluster, *, seed: int, away_s: float = 
     """kill -9 of the only broker under load, and a start after `away_s`; nothing is lost, and it goes on by itself."""
     rng = np.random.default_rng(seed)
     apply_topics(settings_of(cluster))
-    life = Life(prepared(folder), 0, cluster)
-    until(lambda: life.last.get("waiting", 1) == 0, "the collector sends")
-    time.sleep(load_s * rng.uniform(0.5, 1.5))
-    (broker,) = cluster.brokers
-    broker.kill()
-    time.sleep(away_s)
-    broker.start()
-    before = life.last["synced"]
-    until(lambda: life.last["synced"] != before and life.last["waiting"] < 30, "it sends again")
-    time.sleep(load_s * rng.uniform(0.2, 0.5))
-    violations = [] if life.stop() == 0 else [f"the collector ended with an error: {life.stderr[-2000:]}"]
+    with Life(prepared(folder), 0, cluster) as life:
+        until(lambda: life.last.get("waiting", 1) == 0, "the collector sends")
+        time.sleep(load_s * rng.uniform(0.5, 1.5))
+        (broker,) = cluster.brokers
+        broker.kill()
+        time.sleep(away_s)
+        broker.start()
+        before = life.last["synced"]
+        until(lambda: life.last["synced"] != before and life.last["waiting"] < 30, "it sends again")
+        time.sleep(load_s * rng.uniform(0.2, 0.5))
+        violations = [] if life.stop() == 0 else [f"the collector ended with an error: {life.stderr[-2000:]}"]
     return violations + _judged(cluster, [life])
 
 
@@ -69,24 +69,24 @@ def one_of_three_killed(folder: Path, cluster: Cluster, *, seed: int, load_s: fl
     """kill -9 of one of three brokers with three copies of everything; it comes back later."""
     rng = np.random.default_rng(seed)
     apply_topics(settings_of(cluster))
-    life = Life(prepared(folder), 0, cluster)
-    until(lambda: life.last.get("waiting", 1) == 0, "the collector sends")
-    broker = cluster.brokers[int(rng.integers(3))]
-    time.sleep(load_s * rng.uniform(0.2, 1.0))
-    broker.kill()
-    before = life.last["synced"]
-    until(lambda: life.last["synced"] != before and life.last["waiting"] < 30, "it sends again")
-    broker.start()
-    time.sleep(load_s)
-    violations = [] if life.stop() == 0 else [f"the collector ended with an error: {life.stderr[-2000:]}"]
+    with Life(prepared(folder), 0, cluster) as life:
+        until(lambda: life.last.get("waiting", 1) == 0, "the collector sends")
+        broker = cluster.brokers[int(rng.integers(3))]
+        time.sleep(load_s * rng.uniform(0.2, 1.0))
+        broker.kill()
+        before = life.last["synced"]
+        until(lambda: life.last["synced"] != before and life.last["waiting"] < 30, "it sends again")
+        broker.start()
+        time.sleep(load_s)
+        violations = [] if life.stop() == 0 else [f"the collector ended with an error: {life.stderr[-2000:]}"]
     return violations + _judged(cluster, [life])
 
 
 def _ended(folder: Path, cluster: Cluster, lives: list[Life], number: int) -> list[str]:
     """One more life that sends what is left and ends in order; then judge."""
-    last = Life(folder, number, cluster)
-    until(lambda: last.last.get("waiting", 99) < 30 or not last.alive, "all is sent")
-    violations = [] if last.stop() == 0 else [f"the last life ended with an error: {last.stderr[-2000:]}"]
+    with Life(folder, number, cluster) as last:
+        until(lambda: last.last.get("waiting", 99) < 30 or not last.alive, "all is sent")
+        violations = [] if last.stop() == 0 else [f"the last life ended with an error: {last.stderr[-2000:]}"]
     return violations + _judged(cluster, [*lives, last])
 
 

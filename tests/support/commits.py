@@ -2,6 +2,7 @@
 
 `python -m tests.support.commits plain BROKER TOPIC CONCURRENCY FOLDER` and
 `python -m tests.support.commits ours CONFIGURATION WHERE`; each prints `HANGS` when it does.
+`python -m tests.support.commits whole CONFIGURATION` is the product's process, and ends as it does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from faust.contrib.asgi import faust_app_running
 from connectors.eventlog.blobs import FileBlobs
 from connectors.eventlog.states import SqliteStates
 from pipelines.config import load
-from pipelines.detecting import last_given, make_app
+from pipelines.detecting import detecting, last_given, make_app
 from pipelines.hosting import Folders
 from pipelines.stages.detect import Worker
 from schemas.records import SavedState
@@ -79,6 +80,12 @@ async def ours(folder: str, where: str) -> None:
         await asyncio.Event().wait()
 
 
+async def whole(folder: str) -> None:
+    """The detection worker with all that is around it."""
+    configuration = load(Path(folder))
+    await detecting(configuration, configuration.settings.kafka)
+
+
 async def hang() -> None:
     print("HANGS", flush=True)
     await asyncio.Event().wait()
@@ -86,4 +93,10 @@ async def hang() -> None:
 
 if __name__ == "__main__":
     kind, *words = sys.argv[1:]
-    asyncio.run(plain(words[0], words[1], int(words[2]), words[3]) if kind == "plain" else ours(*words))
+    match kind:
+        case "plain":
+            asyncio.run(plain(words[0], words[1], int(words[2]), words[3]))
+        case "ours":
+            asyncio.run(ours(*words))
+        case "whole":
+            asyncio.run(whole(*words))

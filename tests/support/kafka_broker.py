@@ -58,7 +58,8 @@ def settings_of(cluster: Cluster, **changes: object) -> KafkaSettings:
 
 def plain(cluster: Cluster) -> dict[str, object]:
     """Return what every kafka-python client of a broker in clear is made with."""
-    return {"bootstrap_servers": list(cluster.bootstrap), "proxy_url": DIRECT}
+    # By default a client waits up to 30 s before it looks for a broker again, and a test would measure that.
+    return {"bootstrap_servers": list(cluster.bootstrap), "proxy_url": DIRECT, "reconnect_backoff_max_ms": 500}
 
 
 @contextmanager

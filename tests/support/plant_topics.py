@@ -73,10 +73,8 @@ def collector(config: Path) -> Iterator[Process]:
 @contextmanager
 def producing(cluster: Cluster) -> Iterator[KafkaProducer]:
     """Give a producer of the plant's."""
-    patience = {"delivery_timeout_ms": 60_000, "max_block_ms": 60_000, "request_timeout_ms": 3_000}
-    producer = KafkaProducer(
-        **plain(cluster), acks="all", linger_ms=5, reconnect_backoff_max_ms=500, enable_idempotence=True, **patience
-    )
+    patience = {"delivery_timeout_ms": 180_000, "max_block_ms": 180_000, "request_timeout_ms": 3_000}
+    producer = KafkaProducer(**plain(cluster), acks="all", linger_ms=5, enable_idempotence=True, **patience)
     try:
         yield producer
         producer.flush(30.0)

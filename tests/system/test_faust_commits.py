@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaProducer, TopicPartition
+from kafka.errors import CoordinatorNotAvailableError, NotCoordinatorError
 
 from connectors.kafka.admin import apply_topics
 from connectors.kafka.broker import Cluster
@@ -75,7 +76,13 @@ def running(*words: str) -> Iterator[Process]:
 def committed(cluster: Cluster, group: str, topic: str, partition: int) -> int:
     """Return how far the broker says that the group is; 0 before its first commit."""
     with admin_of(cluster) as admin:
-        found = admin.list_group_offsets(group)[group].get(TopicPartition(topic, partition))
+        try:
+            found = admin.list_group_offsets(group)[group].get(TopicPartition(topic, partition))
+        except (
+            CoordinatorNotAvailableError,
+            NotCoordinatorError,
+        ):  # A new broker, of which no group has asked anything.
+            return 0
     return max(0, found.offset) if found is not None else 0
 
 

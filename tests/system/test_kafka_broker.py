@@ -17,7 +17,8 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
 from connectors.kafka import broker as local
-from connectors.kafka.broker import Broker, Cluster, cluster_id, free_ports, is_free
+from connectors.kafka.broker import Broker, Cluster, cluster_id
+from connectors.kafka.ports import free_ports, is_free
 from connectors.kafka.properties import Node
 from schemas.errors import ConnectionFault
 from tests.support.kafka_broker import admin_of, emptied, need_kafka, own_broker, plain, three_brokers
@@ -149,7 +150,7 @@ def test_without_java_the_remedy_is_named(tmp_path, monkeypatch):
 def test_in_the_foreground_it_tells_its_address_and_ends_in_order_at_ctrl_c(tmp_path):
     need_kafka()
     (port,) = free_ports(1)
-    words = ["-m", "connectors.kafka.broker", "--data", str(tmp_path), "--port", str(port)]
+    words = ["-m", "connectors.kafka.foreground", "--data", str(tmp_path), "--port", str(port)]
     root = Path(local.__file__).parents[2]
     process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, cwd=root)
     assert process.stdout is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from connectors.kafka.broker import Cluster
-from pipelines.soak_runs import KAFKA_FAULTS
+from pipelines.soak_kafka import KAFKA_FAULTS
 from tests.support.kafka_broker import own_broker, three_brokers
 from tests.support.kafka_faults import decisions, faults, line
 from tests.support.kafka_faults.trials import decide_killed, one_after_the_other, zombie

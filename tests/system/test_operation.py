@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from connectors.clock import SystemClock
@@ -23,8 +24,11 @@ from connectors.kafka.admin import apply_topics
 from connectors.kafka.broker import Cluster
 from pipelines.config import Configuration
 from pipelines.demo.setting import configure
+from schemas.observations import Observation, encode_observation
+from schemas.settings import KafkaSettings
+from schemas.topics import partition_of
 from tests.support.bench import Process, jidoka
-from tests.support.kafka_broker import admin_of, emptied, own_broker, settings_of
+from tests.support.kafka_broker import admin_of, emptied, own_broker, plain, settings_of
 from tests.support.quick_plant import CONFIG
 from tests.unit.test_dashboards import told
 
@@ -66,7 +70,9 @@ class World:
         self.plant = Process(PLANT, *words)
         self.processes: dict[str, Process] = {}
         ready = json.loads(self.plant.first_line())
-        self.configuration: Configuration = configure(folder, ready, SPEED, origin_us, kafka=cluster.bootstrap[0])
+        self.configuration: Configuration = configure(
+            folder, ready, SPEED, origin_us, broker=KafkaSettings(bootstrap=cluster.bootstrap)
+        )
         kafka = self.configuration.settings.kafka
         assert kafka is not None
         apply_topics(kafka)
@@ -157,6 +163,25 @@ def test_the_figures_of_all_together_are_those_that_the_code_names_and_agree(wor
     assert found["keep"]["jidoka_keep_position", cell] > 0
 
 
+def test_what_decide_cannot_use_is_counted(world):
+    cell = world.configuration.plant.cells[0].path
+    kafka = world.configuration.settings.kafka
+    stranger = Observation("a/b/c/d/stranger", 1, 0, 1, 1, "s", True)
+    before = metrics(world.ports["decide"])
+    with closing(KafkaProducer(**plain(world.cluster))) as plant:
+        for key, value in [(stranger.cell, encode_observation(stranger))] * 3 + [(cell, b"no observation")]:
+            number = partition_of(key, kafka.partitions)
+            plant.send("anomalies.v1", value, key.encode(), partition=number).get(timeout=30)
+    names = ("jidoka_decide_passed_over_total", "jidoka_decide_dead_letters_total")
+    until_s, counted = time.monotonic() + SOON_S, []
+    while counted != [3, 2] and time.monotonic() < until_s:
+        time.sleep(0.2)
+        after = metrics(world.ports["decide"])
+        counted = [after[name,] - before[name,] for name in names]
+    # The stranger's first one and the unreadable one are letters, its other two are only counted.
+    assert counted == [3, 2]
+
+
 def test_the_doctor_finds_all_well(world):
     said = jidoka("doctor", "--config", world.folder / "config")
     assert said.status == 0, said.out
@@ -215,6 +240,11 @@ def test_the_doctor_names_a_topic_that_is_missing_and_one_that_is_wrong(world, t
     )
     assert "MEND  kafka: topic telemetry.v1: partitions is 3, must be 4" in said.out
     assert "ok    kafka: copies: all of 15 partitions are in step" in said.out
+    # With a place of its own idea a worker would put observations where nobody looks for them.
+    refused = jidoka("up", "--config", folder)
+    assert refused.status == 2
+    assert "jidoka.toml: kafka.partitions: telemetry.v1: partitions is 3, must be 4" in refused.err
+    assert "set kafka.partitions = 3" in refused.err
 
 
 def test_the_doctor_says_which_broker_does_not_answer(tmp_path):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal as signals
-import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,15 +22,14 @@ from pipelines.stages.sequence import Sequence as InputSequence
 from pipelines.streams import read_messages, streams_by_cell, understand
 from schemas.facts import AnomalyCleared, AnomalyDetected, CalibrationAdopted, LineStateChanged
 from schemas.samples import Gap, Input, Kept, SampleBatch, Tick
+from tests.support import plant_topics_trials as trials
 from tests.support.both_runtimes import recording
-from tests.support.collecting import read_topic
 from tests.support.collecting_trials import until
 from tests.support.kafka_broker import admin_of, emptied, own_broker
 from tests.support.plant_topics import (
     CYCLES,
     EXAMPLES,
     SIGNALS,
-    TOPICS,
     arrived,
     collector,
     committed,
@@ -42,14 +39,12 @@ from tests.support.plant_topics import (
     moved,
     producing,
     put,
-    samples,
     signal,
 )
 from tests.support.quick_plant import quick_plant
 from tests.support.staged import MemoryStates
 
 S = 1_000_000
-PART_COUNT = 20
 DIRECT = "direct:cell1"
 
 
@@ -155,94 +150,13 @@ async def through_partition(configuration, found) -> list[object]:
 # ---- nothing is lost
 
 
-class Load(threading.Thread):
-    """A plant that counts: signal k has value k, a millisecond after the one before; each 500th message is broken."""
-
-    def __init__(self, cluster, *, per_s: int = 1_000) -> None:
-        super().__init__()
-        self._cluster, self._per_s, self._ending = cluster, per_s, threading.Event()
-        self.began_us, self.n, self.broken_n = now_us(), 0, 0
-
-    def run(self) -> None:
-        began_s = time.monotonic()
-        with producing(self._cluster) as producer:
-            while not self._ending.wait(0.01):
-                upto = int((time.monotonic() - began_s) * self._per_s)
-                for k in range(self.n, upto):
-                    topic, key, value = signal(self.began_us + k * 1_000, "part_count", k)
-                    producer.send(topic, json.dumps(value).encode(), key, partition=k % TOPICS[topic])
-                for _ in range(upto // 500 - self.n // 500):
-                    producer.send(SIGNALS, b'{"broken', b"cell1", [("plant", b"x")])
-                    self.broken_n += 1
-                self.n = upto
-
-    def end(self) -> None:
-        self._ending.set()
-        self.join()
-
-    def missing(self, cluster) -> set[int]:
-        """What has not arrived; what did was right."""
-        got = samples(arrived(cluster), PART_COUNT)
-        assert all(at == self.began_us + int(value) * 1_000 for at, value in got)
-        return set(range(self.n)) - {int(value) for _, value in got}
-
-
-def letters(cluster):
-    return [record for records in read_topic(cluster, "dead-letters.v1").values() for record in records]
-
-
-def test_killed_collector_misses_no_sample_of_the_topic_and_puts_aside_what_is_no_json(config, kafka_broker):
-    load_ = Load(kafka_broker)
-    load_.start()
-    try:
-        with collector(config) as process:
-            until(lambda: committed(kafka_broker, SIGNALS) not in (None, 0), "it reads")
-            time.sleep(1.3)
-            process.end(signals.SIGKILL)
-        with collector(config):
-            time.sleep(1.0)
-            load_.end()
-            until(lambda: not load_.missing(kafka_broker), "all is there")
-            until(lambda: {(r.value, dict(r.headers)["plant"]) for r in letters(kafka_broker)} == {(b'{"broken', b"x")}
-                  and len({dict(r.headers)["dead_origin"] for r in letters(kafka_broker)}) == load_.broken_n,
-                  "letters")  # fmt: skip
-    finally:
-        load_.end()
-    assert load_.broken_n > 3
-    # Nobody but the plant has written to its topic.
-    assert sum(map(len, read_topic(kafka_broker, SIGNALS).values())) == load_.n + load_.broken_n
-    assert [each.input for each in arrived(kafka_broker) if isinstance(each.input, Gap)] == []
-    said = dict(letters(kafka_broker)[0].headers)
-    assert said["dead_reason"].startswith(b"not JSON (")
-    assert said["dead_origin"].startswith(b"collect kafka:cell1 line1.signals/")
+def test_killed_collector_misses_no_sample_of_the_topic_and_puts_aside_what_is_no_json(tmp_path, kafka_broker):
+    assert trials.collector_killed(tmp_path, emptied(kafka_broker), seed=1) == []
 
 
 def test_broker_that_is_away_costs_nothing_and_is_told(tmp_path):
     with own_broker(tmp_path / "kafka") as cluster:
-        config = configured(tmp_path / "config", cluster)
-        load_ = Load(cluster)
-        load_.start()
-        try:
-            with collector(config):
-                until(lambda: committed(cluster, SIGNALS) not in (None, 0), "it reads")
-                (broker,) = cluster.brokers
-                broker.kill()
-                time.sleep(7.0)
-                broker.start()
-                time.sleep(0.5)
-                load_.end()
-                until(lambda: not load_.missing(cluster), "all is there")
-                until(lambda: [e.input.alive for e in arrived(cluster) if isinstance(e.input, Tick)][-1], "alive again")
-        finally:
-            load_.end()
-        found = arrived(cluster)
-        ticks = [each.input for each in found if isinstance(each.input, Tick)]
-        away = [tick for tick in ticks if not tick.alive]
-        # While it is away nothing is called complete that is still on the topic.
-        assert len({tick.complete_until for tick in away}) == 1
-        assert [each for each in found if isinstance(each.input, Gap)] == []
-        # What the plant's producer kept meanwhile comes in time for its rows.
-        assert late(found) == []
+        assert trials.broker_away(tmp_path, cluster, seed=1, away_s=7.0) == []
 
 
 # ---- one cell's source, taken apart
@@ -406,11 +320,11 @@ def test_values_that_cannot_be_used_are_counted_by_kind_and_told_once_where_the_
             producer.send(CYCLES, json.dumps({**message, "machine": "cell2"}).encode(), b"cell2")
             producer.send(SIGNALS, b"{}", b"cell1")
         async with running(plant, kept):
-            await reached(lambda: len(letters(kafka_broker)) == 2, "letters")
+            await reached(lambda: len(trials.letters(kafka_broker)) == 2, "letters")
         counters = plant.counters
         assert (counters.messages_n, counters.used_n, counters.not_ours_n, counters.refused_n) == (5, 3, 1, 1)
         assert counters.reasons == {"number": 3, "not mapped": 1}
-        reasons = sorted(dict(letter.headers)["dead_reason"].decode() for letter in letters(kafka_broker))
+        reasons = sorted(dict(letter.headers)["dead_reason"].decode() for letter in trials.letters(kafka_broker))
         assert reasons[1] == "used in part: cycle_time_s: 'long' at 'values.took' is no number"
         assert reasons[0].startswith("nothing in it is mapped")
 

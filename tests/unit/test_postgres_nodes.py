@@ -19,6 +19,8 @@ from connectors.eventlog.keys import load_public_key
 from connectors.eventlog.postgres import PostgresStore
 from connectors.eventlog.postgres_reader import PostgresReader
 from connectors.eventlog.postgres_verify import verify_postgres
+from connectors.eventlog.sqlite import SqliteStore
+from connectors.eventlog.verify import verify
 from schemas.errors import Fenced, LogCorrupt, LogError
 from schemas.facts import OperatorRequested
 from schemas.settings import PostgresSettings, User
@@ -171,6 +173,21 @@ def test_another_database_in_its_place_is_refused(postgres_server: PostgresServe
             assert verify_postgres(other, tmp_path / "a").kind == "head_of_another_log"
 
         run(go())
+
+
+def test_a_folder_that_has_a_log_of_its_own_is_refused_by_that_name(postgres: PostgresSettings, tmp_path: Path) -> None:
+    async def go() -> None:
+        async with SqliteStore.open(tmp_path / "log", clock=clock()) as store:
+            await grow(store, (CELL,), 3)
+        # Was: head_of_another_log, which sends people looking for another database.
+        with pytest.raises(LogError, match=r"holds a log of its own \(log\.sqlite\).* move the folder away whole"):
+            await PostgresStore.open(postgres, tmp_path / "log", clock=clock())
+        shutil.move(tmp_path / "log", tmp_path / "log of before")
+        async with nodes(postgres, tmp_path, "log") as (shared,):
+            await grow(shared, (CELL,), 1)
+        assert verify(tmp_path / "log of before").ok
+
+    run(go())
 
 
 def test_a_nodes_lost_files_stop_its_start(postgres: PostgresSettings, tmp_path: Path) -> None:

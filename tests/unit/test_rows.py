@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from pipelines.features.cell_rows import CellRows
+from pipelines.features.completeness import RETIRED_US
+from pipelines.features.packed import pack, unpack
 from pipelines.features.row import BAD, HELD, MISSING, STALE, Row
 from pipelines.features.rows import CATCH_UP_ROWS_MAX, PENDING_PER_TAG_MAX
 from schemas.errors import ConfigError
@@ -238,3 +241,115 @@ def test_more_orders_of_tags_than_are_remembered_change_nothing(monkeypatch):
     assert few.unknown == many.unknown == 6
     closed = [[(r.end_at, r.values.tobytes(), r.flags.tobytes()) for r in c.tick(tick(20))] for c in (few, many)]
     assert closed[0] == closed[1] != []
+
+
+# ---- a source that nobody hears any more
+
+
+OLD, NEW = "opcua:c", "kafka:c"
+
+
+class Moving:
+    """Rows of a cell that is read from one source, then from another."""
+
+    def __init__(self, rows: CellRows | None = None) -> None:
+        self.cell_rows = rows or CellRows(small_cell())
+        self.rows: list[Row] = []
+        self.lost: list[Gap] = []
+
+    def tick(self, source: str, after_s: float, *, taken_s: float | None = None, alive: bool = True) -> None:
+        told = Tick(source, 1, 0, at(after_s), alive)
+        self.lost += self.cell_rows.hear(at(after_s if taken_s is None else taken_s), told)
+        self.rows += self.cell_rows.tick(told)
+
+    def sample(self, source: str, *samples: tuple[int, int, float]) -> None:
+        self.cell_rows.take(replace(batch(samples), source=source))
+
+    def go_on(self, source: str, first_s: int, last_s: int) -> None:
+        for second in range(first_s, last_s + 1):
+            self.sample(source, (LEVEL, at(second - 0.5), float(second)))
+            self.tick(source, second)
+
+
+def moved_away(last_s: int) -> Moving:
+    moving = Moving()
+    moving.go_on(OLD, 0, 10)
+    moving.go_on(NEW, 11, last_s)
+    return moving
+
+
+def test_rows_wait_for_a_silent_source_and_go_on_without_it_after_the_bound():
+    bound_s = RETIRED_US // S
+    waiting, going = moved_away(10 + bound_s - 1), moved_away(10 + bound_s)
+    assert waiting.lost == []
+    assert waiting.rows[-1].end_at == at(9)
+    (lost,) = going.lost
+    assert (lost.source, lost.from_at, lost.until_at) == (OLD, at(10), at(10 + bound_s))
+    assert lost.reason == "silent: rows go on without it, by kafka:c"
+    # Every row of the time in which they waited, each with what the new source gave.
+    grid = [(row.end_at, float(row.values[0])) for row in going.rows if row.end_at > at(9)]
+    assert grid == [(at(second), float(second)) for second in range(10, 10 + bound_s)]
+
+
+def test_nothing_is_held_any_more_that_a_retired_source_gave():
+    moving = Moving()
+    moving.sample(OLD, (SP, at(0.5), 15.0), (COUNT, at(0.5), 1.0))
+    moving.go_on(OLD, 0, 10)
+    moving.go_on(NEW, 11, 75)
+    moving.sample(NEW, (COUNT, at(75.5), 2.0))
+    moving.tick(NEW, 78)
+    (cycle,) = [row for row in moving.rows if row.group == "cycle"]
+    assert math.isnan(cycle.values[cycle.tags.index("force_sp_n")])  # 15.0, held for ever, as if somebody stood for it
+    moving.sample(NEW, (SP, at(78.5), 16.0), (COUNT, at(79.5), 3.0))
+    moving.tick(NEW, 81)
+    moving.sample(NEW, (COUNT, at(81.5), 4.0))
+    moving.tick(NEW, 84)
+    assert [row.values[row.tags.index("force_sp_n")] for row in moving.rows if row.group == "cycle"][1:] == [16.0] * 2
+
+
+def test_a_lost_source_that_says_so_is_waited_for():
+    moving = Moving()
+    moving.go_on(OLD, 0, 10)
+    for second in range(11, 200):
+        moving.tick(OLD, 10, taken_s=second, alive=False)
+        moving.tick(NEW, second)
+    assert moving.lost == []
+    assert moving.rows[-1].end_at == at(9)
+
+
+def test_others_that_are_lost_themselves_retire_nobody():
+    moving = Moving()
+    moving.go_on(OLD, 0, 10)
+    for second in range(11, 200):
+        moving.tick(NEW, second, alive=False)
+    assert moving.lost == []
+
+
+@pytest.mark.parametrize("after_s", [3600.0, 1e6])
+def test_a_stop_of_all_sources_and_a_clock_put_forward_retire_nobody(after_s):
+    moving = Moving()
+    moving.go_on(OLD, 0, 10)
+    moving.go_on(NEW, 10, 10)
+    for second in range(3):
+        moving.tick(NEW, after_s + second)
+    moving.tick(OLD, after_s + 3)
+    assert moving.lost == []
+
+
+def test_a_retired_source_counts_again_from_its_next_tick():
+    moving = moved_away(80)
+    moving.tick(OLD, 82)
+    moving.go_on(NEW, 83, 90)
+    assert moving.rows[-1].end_at == at(81)
+    assert len(moving.lost) == 1
+
+
+@pytest.mark.parametrize("cut_s", [11, 40, 69, 70, 75])
+def test_silence_goes_on_from_a_snapshot_to_the_bit(cut_s):
+    whole, first = moved_away(90), moved_away(cut_s)
+    rest = Moving()
+    rest.cell_rows.load(unpack(pack(first.cell_rows.state())))
+    rest.go_on(NEW, cut_s + 1, 90)
+    assert [r.values.tobytes() for r in first.rows + rest.rows] == [r.values.tobytes() for r in whole.rows]
+    assert first.lost + rest.lost == whole.lost
+    assert pack(rest.cell_rows.state()) == pack(whole.cell_rows.state())

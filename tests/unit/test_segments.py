@@ -311,3 +311,23 @@ def test_stretches_behind_a_position_read_only_the_files_that_may_hold_it(tmp_pa
     with pytest.raises(LogCorrupt):
         stretches(tmp_path)
     assert stretches(tmp_path, after=30) == [Stretch(30, 60)]
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_what_will_never_be_kept_is_a_hole_between_two_files(tmp_path: Path, rotated: bool) -> None:
+    sent = inputs(30)
+    with writer(tmp_path / "cell", bytes_max=10**6) as segments:
+        for each in sent[:10]:
+            segments.append(each)
+        if rotated:  # The new file holds nothing when the hole begins.
+            segments.rotate()
+        segments.skip(7)
+        segments.skip(20)
+    with writer(tmp_path / "cell", bytes_max=10**6) as segments:
+        assert segments.position == 20
+        for each in sent[20:]:
+            segments.append(each)
+    assert stretches(tmp_path / "cell") == [Stretch(1, 10), Stretch(21, 30)]
+    assert_same(list(read_kept(tmp_path / "cell", after=20)), sent[20:])
+    with pytest.raises(LogError, match="inputs 11 to 20 are not kept"):
+        list(read_kept(tmp_path / "cell"))

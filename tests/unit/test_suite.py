@@ -336,3 +336,21 @@ def test_source_that_is_lost_when_it_speaks_again_is_not_called_back():
     assert feeder.tick(alive=False).facts == []
     (back,) = feeder.tick().facts
     assert (back.source, back.alive) == ("s", True)
+
+
+def test_cell_that_moves_to_another_source_while_the_first_is_lost_goes_on_and_counts_as_alive():
+    feeder = learnt()
+    feeder.now += S
+    feeder.tick(alive=False)
+    rows, told = len(feeder.rows), len(feeder.facts)
+    for second in range(1, 90):
+        feeder.samples([(LEVEL, feeder.now + second * S, 20.0)])
+        feeder.put(Tick("kafka:c", 1, second, feeder.now + second * S, alive=True), feeder.now + second * S)
+    # Was: no row ever again, and the source lost for ever, until the saved state was deleted.
+    assert len(feeder.rows) - rows > 80
+    assert [(type(f).__name__, f.source) for f in feeder.facts[told:] if isinstance(f, SourceChanged | SourceGap)] == [
+        ("SourceGap", "s"),
+        ("SourceChanged", "kafka:c"),
+    ]
+    (back,) = [f for f in feeder.facts[told:] if isinstance(f, SourceChanged)]
+    assert back.alive

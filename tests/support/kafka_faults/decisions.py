@@ -37,7 +37,7 @@ from schemas.facts import OperatorRequested, encode
 from schemas.settings import PostgresSettings, User
 from schemas.topics import partition_of
 from tests.support import killing
-from tests.support.kafka_broker import plain
+from tests.support.kafka_broker import plain, settings_of
 
 SPEED = 10.0
 PARTITIONS_N = 3
@@ -215,14 +215,14 @@ async def prepared(
         shutil.copytree(keys / name, folder / name)
     origin_us = SystemClock().now_us()
     async with cell_process(folder / "plant", speed=SPEED, seed=seed, origin_us=origin_us, quiet=True) as ready:
-        configure(folder, ready, SPEED, origin_us, kafka=cluster.bootstrap[0])
+        configure(folder, ready, SPEED, origin_us, broker=settings_of(cluster, partitions=PARTITIONS_N))
         for name, old, new in EDITS:
             path = folder / "config" / name
             text = path.read_text(encoding="utf-8")
             assert old in text, f"{name} no longer says {old!r}"
             path.write_text(text.replace(old, new), encoding="utf-8")
         with (folder / "config" / "jidoka.toml").open("a", encoding="utf-8") as file:
-            file.write(f"partitions = {PARTITIONS_N}\nsession_s = {SESSION_S}\n{_database(postgres)}")
+            file.write(f"session_s = {SESSION_S}\n{_database(postgres)}")
         configuration = load(folder / "config")
         await asyncio.to_thread(apply_topics, configuration.settings.kafka)
         yield Story(folder, cluster, configuration)

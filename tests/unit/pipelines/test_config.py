@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from connectors.eventlog.blobs import FileBlobs
 from pipelines.config import DECISIVE, FILES, load, rulebooks
+from pipelines.opening import opening_facts
 from schemas.errors import ConfigError
+from schemas.facts import ConfigAdopted
 from tests.support.demo import CELL, CONFIG
 
+STREAMS = Path(__file__).parents[3] / "examples/streams.toml"
 SETTINGS = """
 mode = "observe"
 
@@ -314,3 +318,17 @@ bootstrap = ["h:9092"]
 user = { name = "collect", password_file = "users/kafka.password" }
 """)  # fmt: skip
     assert "security SASL_… needs kafka.user, and the others have none" in mistake(folder).problem
+
+
+def adopted(folder: Path, blobs: FileBlobs) -> dict[str, bytes]:
+    facts = opening_facts(load(folder), blobs, at=1, mode="observe", epoch=1, who="test")
+    return {fact.name: blobs.get(fact.sha256) for fact in facts if isinstance(fact, ConfigAdopted)}
+
+
+def test_streams_are_adopted_with_the_other_files_where_there_are_any(folder, tmp_path):
+    blobs = FileBlobs(tmp_path / "blobs")
+    assert {*adopted(folder, blobs)} == {*FILES}
+    shutil.copy(STREAMS, folder / "streams.toml")
+    # Was: the five files only, so that nobody could say later by which mapping a plant's topics were read.
+    assert {*adopted(folder, blobs)} == {*FILES, "streams.toml"}
+    assert adopted(folder, blobs)["streams.toml"] == STREAMS.read_bytes()

@@ -21,7 +21,9 @@ from tests.support.staged import CELL, RULES, MemoryStates, message, poisoned, s
 SNAPSHOT_US = 20_000_000
 
 
-def partition(states, *, last_given: int = 0, said: list[str] | None = None, rules=None) -> Partition:
+def partition(
+    states, *, last_given: int = 0, said: list[str] | None = None, rules=None, end: int | None = None
+) -> Partition:
     async def last(cell: str) -> int:
         return last_given
 
@@ -32,6 +34,7 @@ def partition(states, *, last_given: int = 0, said: list[str] | None = None, rul
         snapshot_us=SNAPSHOT_US,
         last_given=last,
         warn=(said if said is not None else []).append,
+        end=lambda: end,
     )
 
 
@@ -191,3 +194,23 @@ def test_a_state_that_cannot_be_used_lets_the_detectors_begin_anew_behind_it(mes
         broken += [acceptance.broken] if acceptance.broken else []
     assert len(broken) == 1
     assert "began anew" in broken[0]
+
+
+@pytest.mark.parametrize(("end", "told_n"), [(61, 1), (121, 0)])
+def test_a_state_from_behind_the_end_of_the_topic_goes_on_at_once_with_what_is_there(messages, end, told_n):
+    """Was: in a topic that was made anew, every message counted as taken until it was as long as the old one."""
+
+    async def go() -> tuple[list[Observation], list[str]]:
+        states, said = MemoryStates(), []
+        first = partition(states)
+        given = await feed(first, messages[:60], first=61)
+        await first.save(nothing)
+        # The topic has now what came last, and what came since.
+        again = await feed(partition(states, end=end, said=said), messages[40:], first=0 if told_n else 101)
+        return given + again, said
+
+    given, said = asyncio.run(go())
+    expected = asyncio.run(feed(partition(MemoryStates()), messages))
+    # Beside where the memory is handed on: what came twice counts for that.
+    assert [(o.after, o.position, o.facts) for o in given] == [(o.after, o.position, o.facts) for o in expected]
+    assert [("ends at 61" in each) for each in said] == [True] * told_n

@@ -9,7 +9,8 @@ import math
 import pytest
 
 from pipelines import soak
-from pipelines.soak_runs import RUNS, Outcome, Unit
+from pipelines.soak_runs import RUNS
+from pipelines.soak_units import Outcome, Unit
 
 
 @pytest.mark.parametrize(

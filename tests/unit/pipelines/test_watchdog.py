@@ -49,6 +49,19 @@ def test_a_partition_of_another_worker_is_not_ours_to_end_for(clock):
     assert looks(clock, {1}, (0, {}, {0: (0, 9)}), (600, {}, {0: (0, 9)})) == [[], []]
 
 
+def test_who_was_dealt_nothing_ends_when_nobody_commits_what_waits(clock):
+    """Was: a worker that Faust had left without partitions watched none, and stood there for ever."""
+    waiting = {0: (0, 9), 1: (0, 9)}
+    assert looks(clock, set(), (0, {0: 5, 1: 9}, waiting), (60, {0: 5, 1: 9}, waiting), (1, {0: 5, 1: 9}, waiting)) == [
+        [], [], [0],
+    ]  # fmt: skip
+
+
+def test_who_was_dealt_nothing_stays_while_others_commit(clock):
+    waiting = {0: (0, 900)}
+    assert looks(clock, set(), *((30, {0: n}, waiting) for n in range(5))) == [[]] * 5
+
+
 def test_a_partition_whose_messages_were_all_deleted_before_a_first_commit_is_no_stall(clock):
     """Was: 0 stood for never committed, and the worker ended itself for ever."""
     assert looks(clock, {0}, (0, {}, {0: (40, 40)}), (600, {}, {0: (40, 40)})) == [[], []]
