@@ -80,15 +80,18 @@ class OpenAiCompatible:
         Raises:
             ConnectionFault: no answer.
         """
-        replied = await self._within(deadline_s, request_body(self._settings, probe_prompt(nonce), shown=False))
         try:
-            found = json.loads(replied.said)
+            said = (await self._within(deadline_s, request_body(self._settings, probe_prompt(nonce), shown=False))).said
+        except CutOff as error:
+            said = error.said  # What the schema allows is short: a server that keeps to it comes to an end.
+        try:
+            found = json.loads(said)
         except (ValueError, RecursionError):
             found = None
         if found == {"code": nonce}:
             return ""
         settings = self._settings
-        return f"{settings.server} at {settings.url} does not keep to a schema: it said {replied.said[:80]!r}"
+        return f"{settings.server} at {settings.url} does not keep to a schema: it said {said[:80]!r}"
 
     async def _within(self, deadline_s: float, body: Mapping[str, Any]) -> Replied:
         try:
@@ -137,6 +140,14 @@ class OpenAiCompatible:
             replied.confidence,
             {**replied.details, "response_sha256": hashlib.sha256(received).hexdigest()},
         )
+
+
+class CutOff(ConnectionFault):
+    """An answer that had no end when the server stopped it."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__("the answer was cut off at tokens_max")
+        self.said = said
 
 
 class _Passing(Exception):
@@ -202,7 +213,7 @@ def read_reply(text: str) -> Replied:
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise ConnectionFault(f"the response is no chat completion: {text[:ERROR_CHARS_MAX]!r}") from error
     if choice.get("finish_reason") == "length":
-        raise ConnectionFault("the answer was cut off at tokens_max")
+        raise CutOff(said)
     told = {key: str(reply[key]) for key in ("id", "model", "system_fingerprint") if reply.get(key)}
     return Replied(said, _least(choice), {f"server_{key}": value[:ERROR_CHARS_MAX] for key, value in told.items()})
 

@@ -22,6 +22,7 @@ from pipelines.simulation import Simulation
 from schemas import facts
 from schemas.plans import Tier
 from schemas.settings import CascadeSettings, TransformersSettings
+from tests.support.extras import need_model_extra
 from tests.support.incidents import asked, demo_playbook, demo_repertoire, oily_pads_and_dragging_drive
 from tests.support.models import ThreadedModel, fails, hangs
 from tests.support.quick_plant import SEED, quick_configuration, quick_plant
@@ -83,7 +84,7 @@ def test_when_the_model_fails_the_playbook_proposes_and_the_log_says_why(behavio
 
 
 def test_a_model_of_random_weights_is_recorded_whole_and_judged_like_anybody(tmp_path):
-    pytest.importorskip("torch", reason="the extra `model` is not installed")
+    need_model_extra()
     from tests.support.tiny_qwen import make
 
     folder: Path = make(tmp_path, [asked(oily_pads_and_dragging_drive())[0].text()])

@@ -23,10 +23,13 @@ from schemas.plans import Plan
 from schemas.reasoning import Message
 from schemas.settings import TransformersSettings
 from tests.support.demo import demo_rules
+from tests.support.extras import need_model_extra
 from tests.support.incidents import asked, demo_repertoire, incident, oily_pads_and_dragging_drive
 from tests.support.schema import valid
 
-torch = pytest.importorskip("torch", reason="the extra `model` is not installed")
+need_model_extra()
+import torch  # noqa: E402
+
 from connectors.reasoners.transformers_model import CALL_OPENING, TransformersModel  # noqa: E402
 from tests.support.tiny_qwen import make  # noqa: E402
 
