@@ -6,7 +6,7 @@ SOAK ?=
 DATA ?=
 PORT ?= 0
 
-.PHONY: install demo test check soak bench acceptance counterparts kafka clean
+.PHONY: install demo test test-model check soak bench acceptance counterparts kafka clean
 
 install: .venv/.installed
 
@@ -29,7 +29,15 @@ kafka: counterparts
 
 # By files, on as many processes as there are cores: most tests wait for something outside.
 test: counterparts
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --ignore=tests/model
+
+# What runs a language model, with torch: 5 GB more to install.
+test-model: .venv/.model-installed
+	$(BIN)/python -m pytest tests/model
+
+.venv/.model-installed: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[model]'
+	touch $@
 
 check: install
 	$(BIN)/ruff format --check .

@@ -13,9 +13,9 @@ from connectors.robots import ROBOTS, ConnectedRobot
 from pipelines.config import Configuration
 from pipelines.decide import CellService
 from pipelines.executor import Executor, Machines
-from pipelines.hosting import Folders, Parts, clock_of
+from pipelines.hosting import Companion, Folders, Parts, clock_of
 from pipelines.observe import collector, notifiers
-from pipelines.reasoning import reasoners_of
+from pipelines.reasoning import Reasoners
 from schemas.errors import ConnectionFault
 
 BEAT_S = 0.5
@@ -32,7 +32,7 @@ class Acting:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._clock = clock_of(configuration.settings)
-        self._reasoners = reasoners_of(configuration)
+        self._reasoners = Reasoners(configuration)
         rng = np.random.default_rng()
         settings = configuration.settings.opcua
         self._robots: dict[str, dict[str, ConnectedRobot]] = {
@@ -52,7 +52,7 @@ class Acting:
             rules,
             self._clock,
             machines,
-            self._reasoners,
+            self._reasoners.of(rules.cell),
             notifiers(self._configuration),
         )
 
@@ -61,6 +61,15 @@ class Acting:
         async with asyncio.TaskGroup() as group:
             for robot in self._robots[service.cell].values():
                 group.create_task(robot.run())
+
+    @property
+    def probing(self) -> list[Companion]:
+        """What keeps the models' servers probed; nothing without any."""
+
+        async def probes(service: CellService) -> None:
+            await self._reasoners.keep_probed()
+
+        return [probes] if self._reasoners.servers else []
 
     async def heartbeat(self, service: CellService) -> None:
         """Beat while the decision pipeline is healthy; a PLC that misses it takes no commands."""
@@ -86,5 +95,5 @@ def act_parts(configuration: Configuration) -> Parts:
     return Parts(
         source=collector(configuration, np.random.default_rng()),
         fulfiller=acting.executor,
-        companions=[acting.sessions, acting.heartbeat],
+        companions=[acting.sessions, acting.heartbeat, *acting.probing],
     )

@@ -21,7 +21,7 @@ from schemas.line import PackMLState
 from schemas.plant import Cell, Plant
 from schemas.playbook import Playbook
 from schemas.policy import Policy
-from schemas.settings import KafkaSettings, PostgresSettings, Settings
+from schemas.settings import KafkaSettings, PostgresSettings, ReasonerSettings, Settings
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -104,8 +104,20 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
             "opcua": located,
             "kafka": settings.kafka and _kafka(settings.kafka, data),
             "postgres": settings.postgres and _database(settings.postgres, data),
+            "reasoners": _models(settings.reasoners, data),
         }
     )
+
+
+def _models(reasoners: ReasonerSettings, data: Path) -> ReasonerSettings:
+    """Return the settings with the folders and files they name below the data folder; a hub id is no folder there."""
+    loaded = [m.model_copy(update={"model": str(data / m.model)}) if (data / m.model).is_dir() else m
+              for m in reasoners.transformers]  # fmt: skip
+    servers = [
+        s.model_copy(update={name: str(data / getattr(s, name)) for name in ("key_file", "ca") if getattr(s, name)})
+        for s in reasoners.servers
+    ]
+    return reasoners.model_copy(update={"transformers": tuple(loaded), "servers": tuple(servers)})
 
 
 def _database(postgres: PostgresSettings, data: Path) -> PostgresSettings:

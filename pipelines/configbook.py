@@ -25,7 +25,8 @@ FILES: Files = (
         "jidoka.toml",
         settings,
         (settings.Settings, settings.OpcUaSettings, settings.User, settings.ClockSettings, settings.SegmentSettings,
-         settings.NotifySettings, settings.KafkaSettings),
+         settings.NotifySettings, settings.ReasonerSettings, settings.CascadeSettings, settings.TransformersSettings,
+         settings.ServerSettings, settings.KafkaSettings),
         "Runtime and connections. The data folder is relative to the configuration folder; other paths are relative to "
         "the data folder unless absolute.",
     ),

@@ -1,4 +1,4 @@
-"""Everything that `jidoka doctor` looks at: the plant's server cell by cell, this machine, broker and database."""
+"""Everything that `jidoka doctor` looks at: the plant's server cell by cell, this machine, models, broker, database."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from connectors.check import Check
 from connectors.opcua.checks import check_server
 from pipelines.config import Configuration
 from pipelines.hosting import Folders, clock_of
+from pipelines.model_checks import check_models
 from schemas.settings import KafkaSettings
 
 FREE_MIN_BYTES = 1_000_000_000
@@ -19,13 +20,15 @@ FREE_MIN_BYTES = 1_000_000_000
 
 
 def examine(configuration: Configuration, kafka: KafkaSettings | None) -> Iterator[tuple[str, Check]]:
-    """Yield each check as it is done, with what it is about: a cell's id, `kafka`, `postgres` or `here`."""
+    """Yield each check as it is done, with what it is about: a cell's id, `models`, `kafka`, `postgres` or `here`."""
     settings = configuration.settings
     for cell in configuration.plant.cells:
         for check in asyncio.run(check_server(cell, settings.opcua, clock_of(settings))):
             yield cell.id, check
     for check in _machine(configuration, kafka):
         yield "here", check
+    for check in asyncio.run(check_models(settings.reasoners)):
+        yield "models", check
     if kafka is not None:
         from connectors.kafka.checks import check_cluster
 

@@ -11,6 +11,7 @@ from schemas import facts
 from schemas.commands import Command
 from schemas.facts import AnyFact
 from schemas.outcomes import Answered, NotSent, Unknown
+from schemas.plans import Completion
 from schemas.records import Recorded
 
 
@@ -89,7 +90,7 @@ def _decision(fact: AnyFact) -> str:
             signs = ", ".join(f"{s.tag} {s.detector} {s.direction}" for s in fact.request.slots)
             return f"{fact.request.tier} for {fact.request.incident_id[:8]}: {signs}"
         case facts.ReasonerAnswered():
-            return f"{fact.completion.reasoner}: {fact.completion.raw[:100]}"
+            return _answer(fact.completion)
         case facts.ReasonerFailed():
             return f"{fact.reasoner}: {fact.reason}"
         case facts.AnswerDropped():
@@ -149,6 +150,13 @@ def _command(fact: AnyFact) -> str:
             return f"{fact.command_id[:8]} {fact.reason}"
         case _:
             return ""
+
+
+def _answer(completion: Completion) -> str:
+    """Say who answered what, how sure, and who was asked in vain before."""
+    sure = f" ({completion.confidence:.2f} sure)" if completion.confidence is not None else ""
+    vain = "".join(f"; {attempt.reasoner} was asked before: {attempt.reason}" for attempt in completion.tried)
+    return f"{completion.reasoner}{sure}: {completion.raw[:100]}{vain}"
 
 
 def _counted(fact: facts.GuardJudged) -> str:

@@ -12,7 +12,7 @@ from pipelines.advising import Advisor
 from pipelines.config import Configuration
 from pipelines.decide import CellService
 from pipelines.hosting import Parts, Source, clock_of
-from pipelines.reasoning import reasoners_of
+from pipelines.reasoning import Reasoners
 from schemas.plant import Cell
 
 
@@ -42,9 +42,13 @@ class OpcUaCollectorFactory:
 
 def observe_parts(configuration: Configuration) -> Parts:
     """Return the parts of an agent that only watches and advises."""
-    clock, reasoners = clock_of(configuration.settings), reasoners_of(configuration)
+    clock, reasoners = clock_of(configuration.settings), Reasoners(configuration)
 
     def observer(service: CellService, rules: Rulebook) -> Advisor:
-        return Advisor(service, rules.cell, clock, reasoners, notifiers(configuration))
+        return Advisor(service, rules.cell, clock, reasoners.of(rules.cell), notifiers(configuration))
 
-    return Parts(source=collector(configuration, np.random.default_rng()), fulfiller=observer)
+    async def probes(service: CellService) -> None:
+        await reasoners.keep_probed()
+
+    source = collector(configuration, np.random.default_rng())
+    return Parts(source=source, fulfiller=observer, companions=[probes] if reasoners.servers else [])

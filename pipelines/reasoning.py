@@ -1,31 +1,104 @@
-"""Which reasoner answers which tier, by `jidoka.toml`."""
+"""Which reasoner answers which tier of which cell, by `jidoka.toml`."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Mapping
+
 from agent.ports import Reasoner
+from agent.reasoning.repertoire import Repertoire, repertoire_of
 from connectors.reasoners import REASONERS
+from connectors.reasoners.cascade import Cascade
+from connectors.reasoners.weights import find
 from pipelines.config import Configuration
+from pipelines.local_model import LocalModel
+from pipelines.model_reasoner import Lines, ModelReasoner, PlanCache, unusable
+from pipelines.questions import Model
+from pipelines.remote_model import REFUSED_FOR_S, RemoteModel
 from schemas.errors import ConfigError
 from schemas.plans import Tier
+from schemas.plant import Cell
+
+LOG = logging.getLogger("jidoka.reasoning")
 
 
-def reasoners_of(configuration: Configuration) -> dict[Tier, Reasoner]:
-    """Return the reasoner of each tier.
+class Reasoners:
+    """The models of one process, loaded once, and what asks them for each cell."""
 
-    Raises:
-        ConfigError: a name that the table does not have.
-    """
-    named = configuration.settings.reasoners
-    return {
-        "reflex": _make(configuration, "reflex", named.reflex),
-        "proposal": _make(configuration, "proposal", named.proposal),
-    }
+    def __init__(self, configuration: Configuration) -> None:
+        """Begin to load the models that are named by a tier.
 
+        Raises:
+            ConfigError: a model's files are missing or not as they must be.
+        """
+        self._configuration = configuration
+        self._settings = configuration.settings.reasoners
+        self._cache, self._lines = PlanCache(self._settings.cascade.cached_max), Lines()
+        self.models: Mapping[str, Model] = self._made()
 
-def _make(configuration: Configuration, tier: Tier, name: str) -> Reasoner:
-    factory = REASONERS.get(name)
-    if factory is None:
+    def of(self, cell: Cell) -> dict[Tier, Reasoner]:
+        """Return the reasoner of each tier of a cell."""
+        repertoire = repertoire_of(self._configuration.rules_for(cell), self._configuration.playbook)
+        return {
+            "reflex": self._reasoner(self._settings.reflex, repertoire),
+            "proposal": self._reasoner(self._settings.proposal, repertoire),
+        }
+
+    def _made(self) -> dict[str, Model]:
+        named = {self._settings.reflex, self._settings.proposal}
+        if "cascade" in named:
+            named |= set(self._settings.cascade.order)
+        models: dict[str, Model] = {}
+        for settings in self._settings.transformers:
+            if settings.name in named:
+                find(settings)
+                local = LocalModel(settings)
+                local.load()
+                models[settings.name] = local
+        for server in self._settings.servers:
+            if server.name in named:
+                models[server.name] = RemoteModel(server)
+        return models
+
+    @property
+    def servers(self) -> list[RemoteModel]:
+        """The models behind HTTP that are asked."""
+        return [model for model in self.models.values() if isinstance(model, RemoteModel)]
+
+    async def keep_probed(self) -> None:
+        """Probe the servers now and whenever it is due, so that no incident has to wait for it."""
+        while True:
+            for model in self.servers:
+                if refusal := await model.ready():
+                    LOG.warning("%s is not asked: %s", model.name, refusal)
+            await asyncio.sleep(REFUSED_FOR_S)
+
+    def _reasoner(self, name: str, repertoire: Repertoire) -> Reasoner:
+        if name == "cascade":
+            return Cascade(
+                [self._reasoner(each, repertoire) for each in self._settings.cascade.order],
+                self._settings.cascade,
+                lambda completion, request: unusable(completion, request, repertoire),
+                speed=self._configuration.settings.clock.speed,
+            )
+        if (factory := REASONERS.get(name)) is not None:
+            return factory(self._configuration.playbook, self._configuration.sha256("playbook.toml"))
+        if name in self.models:
+            return ModelReasoner(
+                self.models[name], repertoire, self._rules_sha256(), self._cache, self._line(repertoire)
+            )
         raise ConfigError(
-            "jidoka.toml", f"reasoners.{tier}", f"there is no reasoner {name!r}", f"Use one of: {', '.join(REASONERS)}"
+            "jidoka.toml",
+            "reasoners",
+            f"there is no reasoner {name!r}",
+            f"Use one of: {', '.join([*REASONERS, 'cascade', *self.models])}",
         )
-    return factory(configuration.playbook, configuration.sha256("playbook.toml"))
+
+    def _rules_sha256(self) -> str:
+        return " ".join(
+            self._configuration.sha256(f"{name}.toml") for name in ("plant", "catalogue", "policy", "playbook")
+        )
+
+    def _line(self, repertoire: Repertoire) -> asyncio.Lock:
+        return self._lines.of(repertoire.rules.cell.path)

@@ -19,7 +19,7 @@ from pipelines.decide import CellService, Storage
 from pipelines.executor import Executor, Machines
 from pipelines.intake import KeptIntake
 from pipelines.opening import opening_facts
-from pipelines.reasoning import reasoners_of
+from pipelines.reasoning import Reasoners
 from schemas.facts import AnyFact
 from schemas.plans import Tier
 from schemas.samples import Kept
@@ -92,7 +92,7 @@ class Simulation:
             self.rules,
             self.clock,
             Machines({r.id: robot for r in cell.robots}, off_file, configuration.settings.readback_s),
-            reasoners or reasoners_of(configuration),
+            reasoners or Reasoners(configuration).of(cell),
             [LogNotifier()],
         )
         self.facts: list[AnyFact] = []

@@ -35,14 +35,45 @@ class ReasonerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: float
 
 
+class ChoiceMade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One choice of a model that decides choice by choice, and what came second."""
+
+    point: str
+    """What was chosen: `target`, `diagnosis S1`, `action S1`, `set_grip_force.grip_force_n`."""
+    chosen: str
+    probability: float
+    """Of `chosen` among the options offered, 0..1."""
+    runner_up: str
+    runner_up_probability: float
+
+
+class Attempt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A reasoner that was asked before and whose answer does not count."""
+
+    reasoner: str
+    reason: str
+    """For people: no answer within 10 s, not sure enough, refused the connection."""
+
+
 class Completion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A reasoner's raw answer and who gave it."""
 
     raw: str
+    """In the form of `Plan`, with the request's slots."""
     reasoner: str
     """Name in the table `REASONERS`."""
     model: dict[str, str] = {}
     """What reproduces it: model id, weights digest, template hash, sampling parameters, seed. Empty for a playbook."""
+    prompt: str = ""
+    """What a model was told, whole. Empty for a playbook."""
+    said: str = ""
+    """What a model answered, word for word, before slots became names. Empty for a playbook."""
+    confidence: float | None = None
+    """Probability of the least certain choice or token, 0..1. None: it has none, or none is told."""
+    choices: tuple[ChoiceMade, ...] = ()
+    """With their probabilities, where the model decides choice by choice."""
+    tried: tuple[Attempt, ...] = ()
+    """Who was asked before, in order, and why that answer does not count."""
 
 
 class PlannedAction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -83,13 +83,99 @@ class SegmentSettings(Strict):
     """Of one cell's segments that incidents have pinned; beyond it the oldest go too."""
 
 
+class TransformersSettings(Strict):
+    """A language model in this machine's memory. Needs the extra `model`."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    """What it is called here and in the log."""
+    model: str
+    """Folder, or hub id, e.g. `Qwen/Qwen2.5-32B-Instruct`."""
+    revision: str = ""
+    """Commit of the hub's repository; pin it in a plant. Empty: the newest that is here."""
+    offline: bool = True
+    """Use only what is on this machine. `false` fetches it once."""
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """Digest of the weights that must be loaded, as every answer records it; empty: any."""
+    dtype: Literal["float32", "bfloat16", "fp8", "int8"] = "bfloat16"
+    """Precision. fp8 needs a GPU that has it, int8 needs torchao; float32 for small models on a CPU."""
+    device: str = "auto"
+    """`cpu`, `cuda:0`, or `auto`: spread over all GPUs."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """On a CPU; 0: as many as there are cores."""
+    decode: Literal["choices", "text"] = "choices"
+    """choices: asked only where there is a choice, with a probability each. text: writes the call under a grammar."""
+    told: Literal["names", "slots"] = "names"
+    """names: the site's identifiers, for large models. slots: no names at all, for the embedded model."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """With `decode = "text"`; 0 takes the likeliest token."""
+    seed: int = Field(default=0, ge=0)
+    """Of the draws."""
+    tokens_max: int = Field(default=700, ge=50, le=8000)
+    """With `decode = "text"`: a longer answer is given up."""
+
+
+class ServerSettings(Strict):
+    """A language model behind an HTTP server with the chat interface that OpenAI made common."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    """What it is called here and in the log."""
+    server: Literal["vllm", "sglang", "llama_cpp", "ollama", "dashscope", "openai"]
+    """How it is told which answers are legal."""
+    url: str = Field(pattern=r"^https?://")
+    """Up to and with `/v1`, e.g. `http://10.0.0.7:8000/v1`."""
+    model: str
+    """As the server calls it."""
+    key_file: str = ""
+    """One line with the key; readable by its owner only. Empty: none is sent."""
+    ca: str = ""
+    """File with the certificates that the server's is signed by; empty: the system's."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """0 takes the likeliest token."""
+    seed: int = Field(default=0, ge=0)
+    """Sent along; whether it is kept is the server's affair."""
+    tokens_max: int = Field(default=700, ge=50, le=8000)
+    """A longer answer is cut, and then unusable."""
+    enforced: bool = True
+    """Refuse a server that does not keep to the schema; `false` for one that cannot, as DashScope's json_object."""
+
+
+class CascadeSettings(Strict):
+    """Several reasoners one after the other, for a tier that names `cascade`."""
+
+    order: tuple[str, ...] = ("playbook",)
+    """Asked in this order; the first answer that counts is taken. The last one should be the playbook."""
+    deadline_s: float = Field(default=10.0, gt=0, le=10.0)
+    """Wall time for all but the last, together; never longer than the policy's own deadline."""
+    reserve_s: float = Field(default=0.3, gt=0, le=5.0)
+    """Wall time of that kept back for the last one."""
+    confidence_min: float = Field(default=0.5, ge=0, le=1)
+    """An answer with a less certain choice does not count, and the next one is asked."""
+    cached_max: int = Field(default=256, ge=0, le=100_000)
+    """Answers kept for incidents that look the same; 0: none."""
+
+
 class ReasonerSettings(Strict):
-    """Who is asked, by tier. Names of the table `connectors.reasoners.REASONERS`."""
+    """Who is asked, by tier: a name of `connectors.reasoners.REASONERS`, `cascade`, or a model below."""
 
     reflex: str = "playbook"
     """Asked at once; its actions should only lead towards the safe state."""
     proposal: str = "playbook"
     """Asked for what mends it."""
+    cascade: CascadeSettings = CascadeSettings()
+    """What `cascade` is made of."""
+    transformers: tuple[TransformersSettings, ...] = ()
+    """Models in this machine's memory."""
+    servers: tuple[ServerSettings, ...] = ()
+    """Models behind HTTP."""
+
+    @model_validator(mode="after")
+    def _named_once(self) -> ReasonerSettings:
+        names = ["playbook", "cascade", *(m.name for m in self.transformers), *(m.name for m in self.servers)]
+        if len(set(names)) != len(names):
+            raise ValueError("two reasoners have the same name: rename one; playbook and cascade are taken")
+        if "cascade" in self.cascade.order or not self.cascade.order:
+            raise ValueError("cascade.order names at least one reasoner, and not the cascade itself")
+        return self
 
 
 class NotifySettings(Strict):
