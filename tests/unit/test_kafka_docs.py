@@ -60,6 +60,9 @@ def test_the_table_of_settings_says_what_topics_get():
     said = {row[0].strip("`"): row[1].strip("`") for row in rows("| setting | value | why |\n")}
     same = ("message.timestamp.type", "unclean.leader.election.enable", "max.message.bytes")
     assert {key: said[key] for key in same} == {key: wanted[key] for key in same}
+    larger = {topic.name: topic.bytes_max for topic in TOPICS if topic.bytes_max != TOPICS[0].bytes_max}
+    (row,) = (row for row in rows("| setting | value | why |\n") if "max.message.bytes" in row[0])
+    assert all(f"{bytes_max} for `{name}`" in row[2] for name, bytes_max in larger.items())
 
 
 def test_the_table_of_rights_is_the_one_that_is_granted():
