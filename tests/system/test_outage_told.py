@@ -49,4 +49,8 @@ def _started(name, folder, path) -> Process:
 
 
 def _lines(path) -> list[str]:
-    return [line for line in path.read_text().splitlines() if not line.startswith("deciding")]
+    """What is said of the broker itself; what a process wants of it (writing, a topic) is told apart, once each too."""
+    said = path.read_text().splitlines()
+    for other in ("jidoka.decide WARNING writing", "jidoka.mirror WARNING decisions.v1"):
+        assert sum(f"{other}: goes again" in line for line in said) <= 1
+    return [line for line in said if " jidoka.broker " in line]
