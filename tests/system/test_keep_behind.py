@@ -19,7 +19,7 @@ from tests.support.kafka_broker import admin_of, emptied, settings_of
 from tests.support.kafka_faults.line import configure
 from tests.system.test_faust_commits import T0, WITHIN_S, S, committed, produce, running, ticks, two_cells, wait_until
 
-# kafka-python 3.0 now and then loses a socket of a consumer that is closed while it connects; it is told when collected.
+# kafka-python 3.0 now and then loses a socket of a consumer that is closed while it connects.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 KEPT_N, DETECTED_N, MESSAGES_N = 5, 15, 20
