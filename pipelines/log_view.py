@@ -74,7 +74,7 @@ def summary(fact: AnyFact) -> str:
             return f"{fact.command_id[:8]} {fact.reason}"
         case facts.OperatorRequested():
             wanted = " ".join([fact.target[:36], *(f"{k}={v:g}" for k, v in fact.args.items())])
-            return f"{fact.who}: {fact.kind} {wanted} {fact.reason}".rstrip()
+            return f"{fact.who}: {fact.kind} {wanted} {_shown(fact.reason)}".rstrip()
         case facts.TimeReached():
             wake = read_wake(fact.wake_id)
             return f"{wake.kind} of {wake.subject[:8]}" if wake is not None else fact.wake_id
@@ -157,6 +157,11 @@ def _answer(completion: Completion) -> str:
     sure = f" ({completion.confidence:.2f} sure)" if completion.confidence is not None else ""
     vain = "".join(f"; {attempt.reasoner} was asked before: {attempt.reason}" for attempt in completion.tried)
     return f"{completion.reasoner}{sure}: {completion.raw[:100]}{vain}"
+
+
+def _shown(text: str) -> str:
+    """Return a person's text with a sign in place of what would steer a terminal or is not shown."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _counted(fact: facts.GuardJudged) -> str:
