@@ -9,8 +9,8 @@ import msgspec
 from agent.asking.answering import plan_of
 from agent.asking.following import INTERPRETATION
 from agent.asking.interpreting import interpret
+from agent.asking.languages import LANGUAGES
 from agent.asking.named import unnamed
-from agent.asking.words import languages
 from agent.reasoning.parse import parse_plan
 from agent.reasoning.repertoire import Repertoire
 from connectors.reasoners.cascade import Cascade
@@ -38,7 +38,7 @@ class Phrasebook:
             ConnectionFault: the question is not about a sentence.
         """
         sentence = sentence_of(request)
-        words = languages()[sentence.language]
+        words = LANGUAGES[sentence.language]
         interpretation = interpret(sentence.text, words, self._repertoire, request.evidence.setpoints)
         plan, interpretation = plan_of(interpretation, request, self._repertoire)
         told = {"language": sentence.language, INTERPRETATION: interpretation.text()}
@@ -95,7 +95,7 @@ def misread(completion: Completion, request: ReasonerRequest, repertoire: Repert
     if not any(finding.actions for finding in parsed.findings):
         return "it found no action in it"
     sentence = sentence_of(request)
-    words = languages()[sentence.language]
+    words = LANGUAGES[sentence.language]
     invented = unnamed(parsed, sentence.text, words, repertoire.rules, request.evidence.setpoints)
     return "" if invented is None else f"{invented.rule}: {invented.reason}"
 
@@ -107,6 +107,6 @@ def sentence_of(request: ReasonerRequest) -> Sentence:
         ConnectionFault: it is about none, or in a language without words.
     """
     sentence = request.sentence
-    if sentence is None or sentence.language not in languages():
+    if sentence is None or sentence.language not in LANGUAGES:
         raise ConnectionFault("this reader reads sentences only, in a language that it has words of")
     return sentence

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from agent.asking import prompt as sentence_prompt
+from agent.asking.languages import LANGUAGES
 from agent.asking.named import repertoire_for
-from agent.asking.words import languages
 from agent.reasoning import compact, prompt
 from agent.reasoning.canonical import canonical
 from agent.reasoning.compact import CompactPhrasing
@@ -86,10 +86,10 @@ def question_for(request: ReasonerRequest, repertoire: Repertoire, told: Told) -
 
 
 def _about(sentence: Sentence, request: ReasonerRequest, repertoire: Repertoire, told: Told) -> Question:
-    if told == "slots" or sentence.language not in languages():
+    if told == "slots" or sentence.language not in LANGUAGES:
         raise ConnectionFault("a model that is told slots only cannot read a sentence")
     setpoints = request.evidence.setpoints
-    named = repertoire_for(sentence.text, languages()[sentence.language], repertoire, setpoints)
+    named = repertoire_for(sentence.text, LANGUAGES[sentence.language], repertoire, setpoints)
     evidence = sentence_prompt.evidence_of(request)
     space = space_of(evidence, named)
     return Question(sentence_prompt.prompt_of(sentence.text, evidence, space, named), space, JsonPhrasing(), told)

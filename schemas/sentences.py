@@ -17,7 +17,7 @@ class Sentence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the person's request."""
     who: str
     language: str
-    """A key of `agent.asking.words.LANGUAGES`."""
+    """A key of `agent.asking.languages.LANGUAGES`."""
     text: str
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from agent import planning
+from agent.asking.languages import DEFAULT_LANGUAGE, LANGUAGES
 from agent.asking.named import unnamed
-from agent.asking.words import DEFAULT_LANGUAGE, languages
 from agent.cell import CellState
 from agent.guard.question import Rulebook
 from agent.identity import derive
@@ -40,8 +40,8 @@ def on_request(turn: Turn, fact: OperatorRequested) -> None:
 
 def problem_of(text: str, language: str) -> Unusable | None:
     """Return why a text is not read at all; None: it is."""
-    if (language or DEFAULT_LANGUAGE) not in languages():
-        known = ", ".join(languages())
+    if (language or DEFAULT_LANGUAGE) not in LANGUAGES:
+        known = ", ".join(LANGUAGES)
         return Unusable("sentence.language", f"there are no words for language {language!r:.20}; there are {known}")
     if not len(text) <= SENTENCE_CHARS_MAX:
         return Unusable("sentence.length", f"{len(text)} characters, allowed are {SENTENCE_CHARS_MAX}")
@@ -79,7 +79,7 @@ def on_answer(turn: Turn, completion: Completion, asked: ReasonerRequest, before
     if isinstance(plan, Unusable):
         refuse(turn, request.request_id, plan)
         return
-    words = languages()[sentence.language]
+    words = LANGUAGES[sentence.language]
     invented = unnamed(plan, sentence.text, words, turn.rules, asked.evidence.setpoints)
     if invented is not None:
         refuse(turn, request.request_id, invented)

@@ -8,53 +8,18 @@ anything in the text denies, asks, leaves open or makes conditional, nothing fol
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from agent.asking.amounts import SHARE, Amount, Unclear, unit_fits, value_of
+from agent.asking.amounts import Amount, Unclear, unit_fits, value_of
+from agent.asking.parts import Part, bar_of, parts_of
 from agent.asking.things import Things, things_of
-from agent.asking.tokens import Token, tokens_of
-from agent.asking.words import Verb, Way, Words
+from agent.asking.tokens import tokens_of
+from agent.asking.words import Way, Words
 from agent.reasoning.repertoire import Repertoire
 from schemas.catalogue import Action
 from schemas.plans import ACTIONS_MAX
 from schemas.sentences import Interpretation, NotUnderstood, Understood
-
-BARRED = {
-    "denying": "denies something or takes it back",
-    "asking": "asks",
-    "conditional": "makes it depend on something, or on a time",
-    "undecided": "leaves it open",
-}
-"""By field of `Words`: what such a word does to the whole text."""
-
-
-@dataclass(slots=True)
-class Part:
-    """One wish, in pieces."""
-
-    start: int = 0
-    stop: int = 0
-    verbs: list[tuple[str, Verb]] = field(default_factory=list)
-    doing: bool = False
-    ways: list[Way] = field(default_factory=list)
-    things: list[tuple[tuple[str, ...], frozenset[str]]] = field(default_factory=list)
-    """Phrases with the actions that they can be about."""
-    also: list[tuple[tuple[str, ...], frozenset[str]]] = field(default_factory=list)
-    """Verbs that are words of actions as well: to change is one, and `change_pads` has it."""
-    amounts: list[Amount] = field(default_factory=list)
-    preposition: str = ""
-    """One that no number has followed yet."""
-    unknown: list[str] = field(default_factory=list)
-    whole: frozenset[str] = frozenset()
-    """Actions of which a name, title or alias was said as a whole: `set grip force` needs no other verb."""
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was said."""
-        return not (self.verbs or self.doing or self.ways or self.things or self.amounts or self.preposition
-                    or self.unknown)  # fmt: skip
 
 
 def interpret(text: str, words: Words, repertoire: Repertoire, setpoints: Mapping[str, float]) -> Interpretation:
@@ -68,11 +33,11 @@ def interpret(text: str, words: Words, repertoire: Repertoire, setpoints: Mappin
     """
     tokens = [token for token in tokens_of(text) if token.text not in words.fillers]
     things = things_of(repertoire, words)
-    if (bar := _barred(tokens, words, things)) is not None:
+    if (bar := bar_of(tokens, words, things)) is not None:
         return Interpretation(not_understood=(NotUnderstood(text, bar),), barred=True)
     understood: list[Understood] = []
     missed: list[NotUnderstood] = []
-    for part in _parts(tokens, words, things):
+    for part in parts_of(tokens, words, things):
         said = text[part.start : part.stop]
         found = _understand(part, words, things, repertoire, setpoints)
         if isinstance(found, Unclear):
@@ -89,103 +54,6 @@ def _once(understood: Sequence[Understood], missed: list[NotUnderstood]) -> Inte
     missed += [NotUnderstood(u.words, f"{u.action} is asked for more than once") for u in understood if u not in kept]
     missed += [NotUnderstood(u.words, f"a plan has at most {ACTIONS_MAX} actions") for u in kept[ACTIONS_MAX:]]
     return Interpretation(tuple(kept[:ACTIONS_MAX]), tuple(missed))
-
-
-# ---------------------------------------------------------------- what bars the whole text
-
-
-def _barred(tokens: Sequence[Token], words: Words, things: Things) -> str | None:
-    at, first = 0, True
-    texts = tuple(token.text for token in tokens)
-    while at < len(tokens):
-        token = tokens[at]
-        if (length := things.match(texts, at)) > 0:
-            at, first = at + length, False
-            continue
-        if token.kind == "ask" or (first and token.text in words.asking):
-            return f"{token.text!r} {BARRED['asking']}: nothing follows from a text that does"
-        for name in ("denying", "conditional", "undecided"):
-            if token.text in getattr(words, name):
-                return f"{token.text!r} {BARRED[name]}: nothing follows from a text that does"
-        first = token.kind == "end"
-        at += 1
-    return None
-
-
-# ---------------------------------------------------------------- parts
-
-
-def _parts(tokens: Sequence[Token], words: Words, things: Things) -> list[Part]:
-    """Cut at joints; phrases of names are matched first, so that a title may hold one."""
-    texts = tuple(token.text for token in tokens)
-    parts, part, at = list[Part](), Part(), 0
-    while at < len(tokens):
-        token = tokens[at]
-        length = things.match(texts, at)
-        if not length and (token.kind == "end" or token.text in words.joints):
-            parts, part, at = [*parts, part], Part(), at + 1
-            continue
-        length = length or _width(texts, at, words, things)
-        if part.empty:
-            part.start = token.start
-        part.stop = tokens[at + length - 1].stop
-        _take(part, texts[at : at + length], token, words, things)
-        at += length
-    return [each for each in [*parts, part] if not each.empty]
-
-
-def _width(texts: tuple[str, ...], at: int, words: Words, things: Things) -> int:
-    """Return how many words the longest phrase of the tables has here; at least one."""
-    for length in (3, 2):
-        phrase = " ".join(texts[at : at + length])
-        known = phrase in words.verbs or phrase in words.points or _unit(phrase, words, things)
-        if len(texts) >= at + length and known:
-            return length
-    return 1
-
-
-def _take(part: Part, phrase: tuple[str, ...], token: Token, words: Words, things: Things) -> None:
-    """Give one phrase its meaning in the part."""
-    said = " ".join(phrase)
-    named = things.phrases.get(phrase)
-    last = part.amounts[-1] if part.amounts else None
-    if len(phrase) > 1 and named is not None:
-        part.things.append((phrase, named))
-        part.whole |= things.whole.get(phrase, frozenset())
-    elif token.kind == "number" or said in words.fractions:
-        amount = Amount(words.fractions.get(said, token.value), part.preposition, fraction=token.kind != "number")
-        part.amounts.append(amount)
-        part.preposition = ""
-    elif last is not None and said in words.points and not last.fraction:
-        part.amounts[-1] = replace(last, points=True, unit=SHARE)
-    elif last is not None and not last.unit and not last.fraction and (unit := _unit(said, words, things)):
-        part.amounts[-1] = replace(last, unit=unit)
-    elif last is not None and said in words.of_present:
-        part.amounts[-1] = replace(last, of_present=True)
-    elif said in words.verbs:
-        part.verbs.append((said, words.verbs[said]))
-        part.doing = part.doing or said in words.doing
-        if named is not None:
-            part.also.append((phrase, named))
-    elif said in words.doing:
-        part.doing = True
-    elif said in words.to | words.by | words.since and not part.preposition:
-        part.preposition = "to" if said in words.to else "by" if said in words.by else "from"
-    elif said in words.ways:
-        part.ways.append(words.ways[said])
-    elif named is not None:
-        part.things.append((phrase, named))
-        part.whole |= things.whole.get(phrase, frozenset())
-    else:
-        part.unknown.append(said)
-
-
-def _unit(said: str, words: Words, things: Things) -> str:
-    """Return the unit that is said, as catalogues write it; empty: it is none."""
-    return SHARE if said == SHARE else words.units.get(said, "") or things.units.get(said, "")
-
-
-# ---------------------------------------------------------------- one part
 
 
 def _understand(
@@ -219,7 +87,7 @@ def _plain(part: Part, words: Words, things: Things, repertoire: Repertoire) -> 
     about = _common([names for _, names in named])
     plain = [a for a in repertoire.actions if a.name in about and not a.args]
     said = {word for phrase, _ in named for word in phrase}
-    asked = [a for a in plain if part.doing or a.name in part.whole or things.starts[a.name] in said]
+    asked = [a for a in plain if _asked(a, part, said, things)]
     bare = [(text, verb) for text, verb in part.verbs if (text,) not in [phrase for phrase, _ in part.also]]
     wrong = bool(part.ways) or any(text not in words.doing for text, _ in bare)
     if len(asked) == 1 and not wrong:
@@ -234,6 +102,16 @@ def _plain(part: Part, words: Words, things: Things, repertoire: Repertoire) -> 
     return Unclear("it does not say what to do" if known else "its words do not belong to one action", known)
 
 
+def _asked(action: Action, part: Part, said: set[str], things: Things) -> bool:
+    """Whether it is asked for, and not only spoken of: by a whole name, by its first word, or run like a sequence.
+
+    A doing word alone does not: to start the cell is not to hold it.
+    """
+    if action.name in part.whole or things.starts[action.name] in said:
+        return True
+    return part.doing and any(len(said & rest) >= min(2, len(rest)) for rest in things.sequences[action.name] if rest)
+
+
 def _valued(part: Part, things: Things, repertoire: Repertoire, setpoints: Mapping[str, float]) -> Understood | Unclear:
     way = _way(part)
     if isinstance(way, Unclear):
@@ -244,6 +122,8 @@ def _valued(part: Part, things: Things, repertoire: Repertoire, setpoints: Mappi
         known = tuple(a.name for a in repertoire.actions if a.name in about)
         return Unclear("it does not name something that is set", known if part.things else ())
     single = [a for a in wanted if len(a.args) == 1]
+    if len(single) > 1 and _names_the_asset_only(part, single, things):
+        return Unclear("it can mean more than one action", tuple(range_text(a) for a in single))
     fitting = [a for a in single if all(unit_fits(amount, a.args[0]) for amount in part.amounts)]
     if not single:
         return Unclear(f"{wanted[0].name} takes several values: use jidoka request", (range_text(wanted[0]),))
@@ -290,6 +170,12 @@ def _way(part: Part) -> Way | Unclear:
 def _quantity_fits(action: Action, part: Part, things: Things) -> bool:
     wanted = [verb.quantities for _, verb in part.verbs if verb.quantities]
     return all(set(quantities) & things.words[action.name] for quantities in wanted)
+
+
+def _names_the_asset_only(part: Part, actions: Sequence[Action], things: Things) -> bool:
+    """Whether nothing but the equipment is named: then a unit that fits one set-point of it decides nothing."""
+    said = {word for phrase, _ in part.things for word in phrase}
+    return bool(said) and all(said <= things.assets[action.name] for action in actions)
 
 
 def _common(sets: Sequence[frozenset[str]]) -> frozenset[str]:

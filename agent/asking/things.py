@@ -22,6 +22,10 @@ class Things:
     """Action names by phrase; a single word of a longer phrase stands for every action whose phrases have it."""
     starts: Mapping[str, str]
     """By action: the first word of its name, by which one without a value is asked for: to clean, of `clean_pads`."""
+    sequences: Mapping[str, tuple[frozenset[str], ...]]
+    """By action: the words of its names that begin with a doing word, without it: run the *pad cleaning sequence*."""
+    assets: Mapping[str, frozenset[str]]
+    """By action: the words by which its asset is called."""
     whole: Mapping[Phrase, frozenset[str]]
     """Phrases that are an action's own name, title or alias as a whole."""
     words: Mapping[str, frozenset[str]]
@@ -53,10 +57,16 @@ class _Index:
 def things_of(repertoire: Repertoire, words: Words) -> Things:
     """Return what can be named in a cell."""
     index, starts = _Index(), dict[str, str]()
+    sequences: dict[str, tuple[frozenset[str], ...]] = {}
+    assets: dict[str, frozenset[str]] = {}
     whole: dict[Phrase, set[str]] = {}
     for action in repertoire.actions:
         own = [phrase for name in _own_names(action) if (phrase := _phrase(name, words))]
         starts[action.name] = words_of(action.name)[0]
+        sequences[action.name] = tuple(frozenset(phrase[1:]) for phrase in own if phrase[0] in words.doing)
+        assets[action.name] = frozenset(
+            word for name in _asset_names(action, repertoire) for word in _phrase(name, words)
+        )
         for phrase in own:
             whole.setdefault(phrase, set()).add(action.name)
         for phrase in [*own, *(_phrase(name, words) for name in _other_names(action, repertoire))]:
@@ -74,6 +84,8 @@ def things_of(repertoire: Repertoire, words: Words) -> Things:
     return Things(
         phrases,
         starts,
+        sequences,
+        assets,
         {p: frozenset(names) for p, names in whole.items()},
         {name: frozenset(its) for name, its in index.words.items()},
         _units(repertoire),
@@ -91,11 +103,15 @@ def _own_names(action: Action) -> Iterator[str]:
     yield from (action.name, action.title, *action.aliases)
 
 
-def _other_names(action: Action, repertoire: Repertoire) -> Iterator[str]:
+def _asset_names(action: Action, repertoire: Repertoire) -> Iterator[str]:
     asset_id = repertoire.asset_of(action)
     for asset in repertoire.rules.cell.assets:
         if asset.id == asset_id:
             yield from (asset.id, asset.title, *asset.aliases)
+
+
+def _other_names(action: Action, repertoire: Repertoire) -> Iterator[str]:
+    yield from _asset_names(action, repertoire)
     for argument in action.args:
         yield argument.name
         for tag in _tags(argument.tag, repertoire):

@@ -1,14 +1,14 @@
 """What a table of words holds for one language. Tables are data: the reader knows no word of any language.
 
-A new language is one module with a `Words` and one line in `LANGUAGES`. Words are written in lower case, without
-punctuation; a phrase is its words with one space between.
+A new language is one module with a `Words` and one line in `agent.asking.languages`. Words are written in lower case,
+without punctuation; a phrase is its words with one space between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 Way = Literal["down", "up", "none"]
 
@@ -59,13 +59,3 @@ class Words:
     """Make it depend on something, or on a time."""
     undecided: frozenset[str]
     """Leave it open."""
-
-
-def languages() -> Mapping[str, Words]:
-    """Return the tables by language code (ISO 639-1)."""
-    from agent.asking.english import ENGLISH
-
-    return {"en": ENGLISH}
-
-
-DEFAULT_LANGUAGE: Final = "en"

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from agent.asking.following import problem_of
-from agent.asking.words import DEFAULT_LANGUAGE
+from agent.asking.languages import DEFAULT_LANGUAGE
 from pipelines.commands.options import HERE, CellOption, Config, Data, folders
 from pipelines.operator_socket import call
 from pipelines.screen import answer_text, asked_text, handover_text, status_table

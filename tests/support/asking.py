@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from agent.asking.interpreting import interpret
-from agent.asking.words import languages
+from agent.asking.languages import LANGUAGES
 from agent.effects import AskReasoner, ReadSetpoints
 from agent.guard.question import Rulebook
 from agent.reasoning.repertoire import Repertoire, repertoire_of
@@ -21,7 +21,7 @@ from tests.support.story import Story
 
 def heard(text: str, repertoire: Repertoire | None = None, **setpoints: float) -> Interpretation:
     """What the English tables make of a text in the demo's cell."""
-    return interpret(text, languages()["en"], repertoire or demo_repertoire(), {**SETPOINTS, **setpoints})
+    return interpret(text, LANGUAGES["en"], repertoire or demo_repertoire(), {**SETPOINTS, **setpoints})
 
 
 def with_inspection() -> Rulebook:

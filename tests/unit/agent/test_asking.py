@@ -6,7 +6,7 @@ import json
 import msgspec
 import pytest
 
-from agent.asking.words import languages
+from agent.asking.languages import LANGUAGES
 from agent.effects import AskReasoner, Dispatch, ReadSetpoints, TakeSnapshot, outstanding
 from agent.identity import derive
 from agent.step import step
@@ -299,4 +299,4 @@ def test_a_policys_own_deadline_bounds_the_reader():
 
 
 def test_every_language_has_its_table():
-    assert sorted(languages()) == ["en"]
+    assert sorted(LANGUAGES) == ["en"]
