@@ -108,7 +108,9 @@ class Executor(Advisor):
         await self._seen(effect.subject_id, wanted, f"no robot does {name!r}")
 
     async def _setpoints(self, effect: ReadSetpoints) -> None:
-        await self._seen(effect.subject_id, setpoint_tags(self._rules), "the cell has nothing that is set")
+        await self._seen(
+            effect.subject_id, setpoint_tags(self._rules), "there is no robot for every set-point of the cell"
+        )
 
     async def _seen(self, subject_id: str, wanted: Mapping[str, Sequence[str]], failure: str) -> None:
         """Read these tags by robot, all or none, for as long as a session may still be opened; bring them back."""

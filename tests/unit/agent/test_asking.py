@@ -11,6 +11,7 @@ from agent.effects import AskReasoner, Dispatch, ReadSetpoints, TakeSnapshot, ou
 from agent.identity import derive
 from agent.step import step
 from pipelines.asking import Phrasebook
+from pipelines.log_view import summary
 from schemas import facts
 from schemas.facts import encode
 from schemas.plans import Completion, ReasonerRequest
@@ -48,6 +49,9 @@ def test_what_is_recorded_is_the_sentence_who_the_language_the_interpretation_an
     assert [p.words for p in found.understood] == ["slow the conveyor to 60 %"]
     assert [(p.words, p.reason) for p in found.not_understood] == [("juggle", "'juggle' means nothing here")]
     assert asked.request_id != "ask1", "its id is not the person's to choose"
+    assert "; not understood: 'juggle'" in summary(story.last(facts.ReasonerAnswered))
+    hostile = asked_by(1, "ask", "r", reason="a\x1b[2Jb\u202e")
+    assert summary(hostile) == "anna: ask  a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}"
 
 
 @pytest.mark.parametrize("action", ["set_conveyor_speed", "hold_cell"])
