@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -180,3 +181,18 @@ def test_a_model_in_memory_reads_a_sentence_choice_by_choice(tmp_path):
     answer = asyncio.run(large.propose(msgspec.structs.replace(request, deadline_s=30.0)))
     assert misread(answer, request, demo_repertoire()) in ("", "it found no action in it")
     assert answer.choices
+
+
+@pytest.mark.parametrize(("told", "reader"), [("names", "large"), ("slots", "phrasebook")])
+def test_the_large_model_of_proposals_reads_sentences_too_and_a_small_one_does_not(told, reader):
+    configuration = quick_configuration()
+    chosen = configuration.settings.reasoners.model_copy(
+        update={"proposal": "cascade", "cascade": CascadeSettings(order=("large", "playbook"))}
+    )
+    settings = configuration.settings.model_copy(update={"reasoners": chosen})
+    reasoners = Reasoners(replace(configuration, settings=settings))
+    model = ThreadedModel(says(BELT_60))
+    model.told = told
+    reasoners.models = {"large": model}
+    answer = asyncio.run(reasoners.of(configuration.plant.cells[0])["sentence"].propose(about(BELT)))
+    assert answer.reasoner == reader
