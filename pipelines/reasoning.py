@@ -11,13 +11,14 @@ from agent.reasoning.repertoire import Repertoire, repertoire_of
 from connectors.reasoners import REASONERS
 from connectors.reasoners.cascade import Cascade
 from connectors.reasoners.weights import find
+from pipelines.asking import SentenceReader
 from pipelines.config import Configuration
 from pipelines.local_model import LocalModel
 from pipelines.model_reasoner import Lines, ModelReasoner, PlanCache, unusable
 from pipelines.questions import Model
 from pipelines.remote_model import REFUSED_FOR_S, RemoteModel
 from schemas.errors import ConfigError
-from schemas.plans import Tier
+from schemas.plans import Post
 from schemas.plant import Cell
 
 LOG = logging.getLogger("jidoka.reasoning")
@@ -37,13 +38,26 @@ class Reasoners:
         self._cache, self._lines = PlanCache(self._settings.cascade.cached_max), Lines()
         self.models: Mapping[str, Model] = self._made()
 
-    def of(self, cell: Cell) -> dict[Tier, Reasoner]:
-        """Return the reasoner of each tier of a cell."""
+    def of(self, cell: Cell) -> dict[Post, Reasoner]:
+        """Return the reasoner of each tier of a cell, and the reader of its sentences."""
         repertoire = repertoire_of(self._configuration.rules_for(cell), self._configuration.playbook)
         return {
             "reflex": self._reasoner(self._settings.reflex, repertoire),
             "proposal": self._reasoner(self._settings.proposal, repertoire),
+            "sentence": self._reader(repertoire),
         }
+
+    def _reader(self, repertoire: Repertoire) -> SentenceReader:
+        """Return the tables, and behind them the large models that proposals are asked of, in their order."""
+        proposal = self._settings.proposal
+        names = self._settings.cascade.order if proposal == "cascade" else (proposal,)
+        large = [n for n in names if n in self.models and self.models[n].told == "names"]
+        readers = [self._of_model(name, repertoire) for name in large]
+        speed = self._configuration.settings.clock.speed
+        return SentenceReader(repertoire, readers, self._settings.cascade, speed=speed)
+
+    def _of_model(self, name: str, repertoire: Repertoire) -> ModelReasoner:
+        return ModelReasoner(self.models[name], repertoire, self._rules_sha256(), self._cache, self._line(repertoire))
 
     def _made(self) -> dict[str, Model]:
         named = {self._settings.reflex, self._settings.proposal}
@@ -85,9 +99,7 @@ class Reasoners:
         if (factory := REASONERS.get(name)) is not None:
             return factory(self._configuration.playbook, self._configuration.sha256("playbook.toml"))
         if name in self.models:
-            return ModelReasoner(
-                self.models[name], repertoire, self._rules_sha256(), self._cache, self._line(repertoire)
-            )
+            return self._of_model(name, repertoire)
         raise ConfigError(
             "jidoka.toml",
             "reasoners",

@@ -41,6 +41,8 @@ class Repertoire:
     diagnoses: tuple[str, ...]
     """The site's own, in the order of its playbook, then the general ones."""
     preferred: tuple[Preferred, ...] = ()
+    steps: int = STEPS
+    """Equal parts of a range whose ends are offered too; 0: preferred values only."""
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -55,7 +57,7 @@ class Repertoire:
     def values_of(self, action: Action, argument: Argument) -> tuple[float, ...]:
         """Return the values that may be asked for, ascending: eighths of what policy leaves, and preferred ones."""
         low, high = self.range_of(action, argument)
-        eighths = [low + (high - low) * n / STEPS for n in range(STEPS + 1)]
+        eighths = [low + (high - low) * n / self.steps for n in range(self.steps + 1)] if self.steps else []
         own = [p.value for p in self.preferred if (p.action, p.argument) == (action.name, argument.name)]
         rounded = {rounded_6(value) for value in [*eighths, *own]}
         return tuple(sorted(value for value in rounded if low <= value <= high))

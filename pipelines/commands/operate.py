@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from agent.asking.following import problem_of
+from agent.asking.languages import DEFAULT_LANGUAGE
 from pipelines.commands.options import HERE, CellOption, Config, Data, folders
 from pipelines.operator_socket import call
-from pipelines.screen import answer_text, handover_text, status_table
+from pipelines.screen import answer_text, asked_text, handover_text, status_table
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; written to the log.")]
 Command = Annotated[str, typer.Argument(help="Command id, or its first eight characters or more.")]
@@ -20,7 +22,7 @@ Command = Annotated[str, typer.Argument(help="Command id, or its first eight cha
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, approve, deny, request, hold, off, on, resolve, rebaseline, note, handover):
+    for command in (status, approve, deny, request, ask, hold, off, on, resolve, rebaseline, note, handover):
         app.command()(command)
 
 
@@ -61,6 +63,28 @@ def request(
 ) -> None:
     """Ask for an action. It passes the guard and needs its approvals like any other."""
     _ask(config, data, kind="request", cell=cell, target=action, reason=reason, args=_values(values or []))
+
+
+def ask(
+    sentence: Annotated[
+        list[str], typer.Argument(help='What you want: "slow the conveyor to 60 % and clean the pads".')
+    ],
+    config: Config = HERE,
+    data: Data = None,
+    cell: CellOption = "",
+    language: Annotated[str, typer.Option("--language", help="Of the sentence.")] = DEFAULT_LANGUAGE,
+    as_json: Annotated[bool, typer.Option("--json", help="Plain values.")] = False,
+) -> None:
+    """Ask in plain language. What is understood becomes a proposal that you approve; nothing runs by the text alone."""
+    text = " ".join(sentence)
+    if (problem := problem_of(text, language)) is not None:
+        print(answer_text({"ok": False, "error": f"{problem.rule}: {problem.reason}"}))
+        raise typer.Exit(1)
+    wanted = {"kind": "ask", "cell": cell, "target": language, "reason": text}
+    answer = call(folders(config, data).socket, wanted)
+    print(json.dumps(answer, indent=2) if as_json else asked_text(answer))
+    if not answer["ok"]:
+        raise typer.Exit(1)
 
 
 def hold(config: Config = HERE, data: Data = None, cell: CellOption = "", reason: Reason = "") -> None:
