@@ -32,6 +32,7 @@ from schemas.catalogue import Catalogue
 from schemas.errors import ConfigError
 from schemas.evidence import TagEvidence
 from schemas.facts import AnyFact
+from schemas.line import PackMLState
 from schemas.outcomes import Answered
 from schemas.plans import ReasonerRequest
 from schemas.plant import Plant
@@ -216,6 +217,11 @@ LIVE_FIELDS: Mapping[str, Callable[[str], tuple[tuple[AnyFact, ...], dict[str, A
     "episode of another": lambda t: ((facts.AnomalyCleared(at=START, episode_id=t, reason="cleared"),), {}),
 }  # fmt: skip
 """Every text that may come while the cell runs, as facts before the incident and as fields of its first episode."""
+PLANTS_OWN: Mapping[str, frozenset[str]] = {
+    "state of the cell": frozenset(PackMLState.__members__),
+    "set-point that nobody declared": frozenset(tag.name for tag in demo_rules().cell.tags),
+}
+"""Texts that are no attack in such a field: a word of the closed set, and then it is what it says."""
 FIELDS = (*FILE_FIELDS, *LIVE_FIELDS)
 
 
@@ -252,6 +258,9 @@ def _told(attack: Attack, field: str, counts: Counter[str]) -> tuple[Rulebook, O
     if field in LIVE_FIELDS:
         more, changes = LIVE_FIELDS[field](attack.text)
         opened = opened_incident(demo_rules(), *more, **changes)
+        if attack.text in PLANTS_OWN.get(field, ()):
+            counts["a name that the site has already"] += 1
+            return demo_rules(), opened
         _same(_demo(), opened.request, plain_live(field), field, attack)
         counts["told the same"] += 1
         return demo_rules(), opened
@@ -293,7 +302,7 @@ def _names(site: Site) -> set[str]:
     causes = repertoire_of(site.rules, site.playbook).diagnoses
     cell, actions = site.rules.cell, site.rules.catalogue.actions
     declared = [*(a.id for a in cell.assets), *(r.id for r in cell.robots), *(t.name for t in cell.tags)]
-    return {*causes, *declared, *(a.name for a in actions)}
+    return {"", *causes, *declared, *(a.name for a in actions)}
 
 
 @cache
