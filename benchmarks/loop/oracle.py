@@ -1,8 +1,8 @@
 """Somebody who knows the fault at its onset and has tried every plan of the catalogue on a twin.
 
 The twin is the cell's own physics: a few cycles of contact physics tell what a plan makes of the parts, and the drive's
-exact thermal model what it makes of the horizon. The best plan and doing nothing are then run on the whole plant, and
-the better one counts: the oracle is never worse than nobody.
+exact thermal model what it makes of the horizon. The plans that look best are then run on the whole plant, and of them
+and of doing nothing the best counts: the oracle is never worse than nobody.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from schemas.catalogue import Action
 
 CYCLES_N: Final = 4
 """Cycles of contact physics a plan; the first shows what the fault does to the part in hand."""
+FINALISTS_N: Final = 3
+"""Plans run on the whole plant: a few cycles do not tell how often a part nearly slips away."""
 SEQUENCES_S: Final = {"clean_pads": CLEAN_PADS_S, "change_pads": CHANGE_PADS_S}
 FIELDS: Final = {
     "set_grip_force": "grip_force_n",
@@ -57,12 +59,19 @@ def best(
     repertoire = repertoire_of(configuration.rules_for(configuration.plant.cells[0]), configuration.playbook)
     plans = list(_plans(repertoire))
     foreseen: dict[tuple[object, ...], Foreseen] = {}
-    plan = min(plans, key=lambda plan: (*_foresee(plan, which, horizon_s, foreseen), len(plan)))
-    if not plan:
-        return nothing, ()
-    lost = alone(configuration, which, horizon_s, plan)
-    better = (round(lost.downtime_s), lost.lost_s) < (round(nothing.downtime_s), nothing.lost_s)
-    return (lost, plan) if better else (nothing, ())
+    ranked = sorted(plans, key=lambda plan: (*_foresee(plan, which, horizon_s, foreseen), len(plan)))
+    tried = {(): nothing} | {plan: alone(configuration, which, horizon_s, plan) for plan in _finalists(ranked)}
+    plan = min(tried, key=lambda plan: (round(tried[plan].downtime_s), tried[plan].lost_s, len(plan)))
+    return tried[plan], plan
+
+
+def _finalists(ranked: Sequence[tuple[Step, ...]]) -> list[tuple[Step, ...]]:
+    """Return the first plans that differ in what they do, not only in a value."""
+    by_actions: dict[tuple[str, ...], tuple[Step, ...]] = {}
+    for plan in ranked:
+        if plan:
+            by_actions.setdefault(tuple(sorted(step.action for step in plan)), plan)
+    return list(by_actions.values())[:FINALISTS_N]
 
 
 def _plans(repertoire: Repertoire) -> Iterator[tuple[Step, ...]]:

@@ -19,7 +19,7 @@ from tests.support.demo import CONFIG
 
 
 def run(*words):
-    return CliRunner().invoke(app, ["eval", *map(str, words)])
+    return CliRunner().invoke(app, ["eval", "--reasoner", "playbook", *map(str, words)])
 
 
 def test_the_packaged_set_is_asked_and_shown_beside_what_was_published():
