@@ -1,6 +1,7 @@
 """Attacks in every text field that a plant has: models are told the same, and nothing runs that must not."""
 
 import math
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -28,6 +29,8 @@ def test_the_table_has_attacks_of_every_kind():
 def test_every_attack_comes_in_every_field():
     assert incidents_n() >= 5_000
     assert math.gcd(1_009, incidents_n()) == 1
+    said = Path(__file__).parents[2].joinpath("docs/reliability.md").read_text()
+    assert f"{len(attacks())} attacks in each of {len(FIELDS)} text fields" in said
 
 
 def test_attacks_change_nothing_that_a_model_is_told_and_nothing_runs_that_must_not():
