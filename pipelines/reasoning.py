@@ -27,8 +27,12 @@ LOG = logging.getLogger("jidoka.reasoning")
 class Reasoners:
     """The models of one process, loaded once, and what asks them for each cell."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, *, models: Mapping[str, Model] | None = None) -> None:
         """Begin to load the models that are named by a tier.
+
+        Args:
+            configuration: Which reasoners, and what they are asked about.
+            models: Loaded before, for another configuration; None: load them.
 
         Raises:
             ConfigError: a model's files are missing or not as they must be.
@@ -36,7 +40,7 @@ class Reasoners:
         self._configuration = configuration
         self._settings = configuration.settings.reasoners
         self._cache, self._lines = PlanCache(self._settings.cascade.cached_max), Lines()
-        self.models: Mapping[str, Model] = self._made()
+        self.models: Mapping[str, Model] = self._made() if models is None else models
 
     def of(self, cell: Cell) -> dict[Post, Reasoner]:
         """Return the reasoner of each tier of a cell, and the reader of its sentences."""

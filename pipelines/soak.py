@@ -105,7 +105,7 @@ def run(name: str, units: Sequence[Unit], progress: Progress) -> None:
         lines = progress.done.values()
         trials_n, failures_n = sum(x["trials"] for x in lines), sum(len(x["failures"]) for x in lines)
         print(
-            f"{name}: {len(progress.done)}/{len(units)} units, {trials_n} trials, {failures_n} failures, "
+            f"{name}: {len(units) - len(left) + number}/{len(units)} units, {trials_n} trials, {failures_n} failures, "
             f"{number / passed_s:.2f} units/s, {left_s / 60:.1f} min left",
             flush=True,
         )
