@@ -1,0 +1,137 @@
+"""Training from a seed: a Qwen2 of less than a million parameters, on incidents made up as it goes.
+
+On one thread the same recipe gives the same weights to the last bit, with the same torch on the same kind of
+processor. Adam with decoupled weight decay (Loshchilov and Hutter, 2019), a cosine to nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from pipelines.training.examples import Example, examples
+from pipelines.training.splits import TRAINING, chance
+from pipelines.training.words import SPECIAL, WORDS, write_tokenizer
+
+POOL: Final = 16
+"""Batches drawn together and sorted by length, so that little of a batch is padding."""
+WARM_UP: Final = 60
+PROMPT_MAX: Final = 900
+"""Longer examples are left out: they would take the memory of all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides what the weights become, beside the code."""
+
+    seed: int = 20
+    steps: int = 3000
+    batch: int = 64
+    width: int = 96
+    layers: int = 4
+    rate: float = 3e-3
+    """Highest learning rate."""
+
+    def config(self) -> Any:
+        """Return the shape of the network."""
+        from transformers import Qwen2Config
+
+        return Qwen2Config(
+            vocab_size=len(SPECIAL) + 256 + len(WORDS),
+            hidden_size=self.width,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.width // 32,
+            num_key_value_heads=1,
+            intermediate_size=self.width * 8 // 3,
+            max_position_embeddings=4096,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=SPECIAL.index("<|im_end|>"),
+            pad_token_id=SPECIAL.index("<|endoftext|>"),
+            initializer_range=0.05,
+        )
+
+
+def fit(recipe: Recipe, tell: Callable[[str], None]) -> Any:
+    """Train and return the model.
+
+    Args:
+        recipe: What to do.
+        tell: Told the loss now and then.
+    """
+    import torch
+    from transformers import Qwen2ForCausalLM
+
+    torch.set_num_threads(1)
+    torch.manual_seed(recipe.seed)
+    torch.use_deterministic_algorithms(True)
+    model = Qwen2ForCausalLM(recipe.config())
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    lost = 0.0
+    for step, batch in enumerate(itertools.islice(_batches(recipe), recipe.steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate * pace(step, recipe.steps)
+        loss = _loss(torch, model, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        lost = loss.item() if step == 0 else 0.98 * lost + 0.02 * loss.item()
+        if step % 100 == 99 or step + 1 == recipe.steps:
+            tell(f"step {step + 1} of {recipe.steps}, {recipe.batch * (step + 1)} incidents, loss {lost:.5f}")
+    return model.eval()
+
+
+def pace(step: int, steps: int) -> float:
+    """Return the learning rate at a step, as a share of the highest.
+
+    >>> pace(59, 3000), round(pace(2999, 3000), 3)
+    (1.0, 0.02)
+    """
+    if step < WARM_UP:
+        return (step + 1) / WARM_UP
+    done = (step - WARM_UP) / max(1, steps - 1 - WARM_UP)
+    return 0.02 + 0.49 * (1 + math.cos(math.pi * done))
+
+
+def save(model: Any, recipe: Recipe, folder: Path) -> None:
+    """Write weights (bfloat16, safetensors), shape, tokenizer and recipe."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    model.generation_config.eos_token_id = SPECIAL.index("<|im_end|>")
+    model.to(torch.bfloat16).save_pretrained(folder)
+    write_tokenizer(folder)
+    (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+
+
+def _batches(recipe: Recipe) -> Iterator[list[Example]]:
+    rng = chance(recipe.seed, TRAINING)
+    stream = (example for example in examples(rng) if len(example.tokens) <= PROMPT_MAX)
+    while True:
+        pool = sorted(itertools.islice(stream, POOL * recipe.batch), key=lambda example: len(example.tokens))
+        for n in rng.permutation(POOL):
+            yield pool[int(n) * recipe.batch : (int(n) + 1) * recipe.batch]
+
+
+def _loss(torch: Any, model: Any, batch: Sequence[Example]) -> Any:
+    """Return the mean loss of the answers' tokens. What was asked is not to be learnt."""
+    length = max(len(example.tokens) for example in batch)
+    tokens = np.zeros((len(batch), length), dtype=np.int64)
+    wanted = np.full((len(batch), length), -100, dtype=np.int64)
+    for row, example in enumerate(batch):
+        tokens[row, : len(example.tokens)] = example.tokens
+        # Before each token of the answer stands the one that it is told from.
+        wanted[row, example.answer_at - 1 : len(example.tokens) - 1] = example.tokens[example.answer_at :]
+    logits = model(input_ids=torch.from_numpy(tokens), use_cache=False).logits
+    return torch.nn.functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), torch.from_numpy(wanted).reshape(-1), ignore_index=-100
+    )
