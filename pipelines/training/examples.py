@@ -13,7 +13,7 @@ from pipelines.training.cells import TrainingCell, made_up_cell
 from pipelines.training.incidents import SHARES, STORIES, Incident, Story, incident
 from pipelines.training.simulated import simulated_cell
 from pipelines.training.splits import is_held_out
-from pipelines.training.words import numbers
+from pipelines.training.words import SPACE, numbers
 
 SIMULATED_SHARE = 0.12
 """Of the cells, those that are the simulated one."""
@@ -23,12 +23,25 @@ NOISE = (0.0, 0.0, 0.05, 0.12)
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One choice of an answer."""
+
+    at: int
+    """The token from which it is told: the last one before it."""
+    offered: tuple[int, ...]
+    """What each option begins with, each once, at least two."""
+    right: int
+    """Which of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One incident in tokens."""
 
     tokens: tuple[int, ...]
-    answer_at: int
-    """Where the answer begins."""
+    """What is asked, then the right answer."""
+    choices: tuple[Choice, ...]
+    """Where the answer could have been another one: what was not offered is not to be learnt."""
 
 
 def examples(rng: np.random.Generator) -> Iterator[Example]:
@@ -46,9 +59,19 @@ def example(found: Incident, cell: TrainingCell) -> Example:
     """Return an incident in tokens, as the chat template would have them."""
     words = numbers_once()
     prompt = compact.prompt_of(found.evidence, found.space, cell.repertoire).messages[0].content.split()
-    asked = [words[w] for w in ("<|im_start|>", "user", *prompt, "<|im_end|>", "<|im_start|>", "assistant")]
-    answer = [words[word] for word in said(found, cell).split()]
-    return Example((*asked, *answer, words["<|im_end|>"]), len(asked))
+    tokens = [words[w] for w in ("<|im_start|>", "user", *prompt, "<|im_end|>", "<|im_start|>", "assistant")]
+    phrasing = compact.CompactPhrasing(found.evidence, found.space, cell.repertoire)
+    choices = []
+    for draft, option in found.drafts():
+        point = draft.point()
+        assert point is not None, "the right answer is a way through the space"
+        # Slots and values without a word of their own are spelt in bytes, and all begin with a space.
+        first = {each: words.get(phrasing.piece(draft, point, each).strip(), SPACE) for each in point.options}
+        offered = tuple(sorted(set(first.values())))
+        if len(offered) > 1:
+            choices.append(Choice(len(tokens) - 1, offered, offered.index(first[option])))
+        tokens.append(first[option])
+    return Example(tuple(tokens), tuple(choices))
 
 
 def said(found: Incident, cell: TrainingCell) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from pipelines.training.examples import Example, examples
 from pipelines.training.splits import TRAINING, chance
-from pipelines.training.words import SPECIAL, WORDS, write_tokenizer
+from pipelines.training.words import BYTES, SPECIAL, WORDS, write_tokenizer
 
 POOL: Final = 16
 """Batches drawn together and sorted by length, so that little of a batch is padding."""
@@ -44,7 +44,7 @@ class Recipe:
         from transformers import Qwen2Config
 
         return Qwen2Config(
-            vocab_size=len(SPECIAL) + 256 + len(WORDS),
+            vocab_size=len(SPECIAL) + BYTES + len(WORDS),
             hidden_size=self.width,
             num_hidden_layers=self.layers,
             num_attention_heads=self.width // 32,
@@ -123,15 +123,16 @@ def _batches(recipe: Recipe) -> Iterator[list[Example]]:
 
 
 def _loss(torch: Any, model: Any, batch: Sequence[Example]) -> Any:
-    """Return the mean loss of the answers' tokens. What was asked is not to be learnt."""
-    length = max(len(example.tokens) for example in batch)
-    tokens = np.zeros((len(batch), length), dtype=np.int64)
-    wanted = np.full((len(batch), length), -100, dtype=np.int64)
+    """Return the mean loss of the choices, each among what was offered. What was asked is not to be learnt."""
+    tokens = np.zeros((len(batch), max(len(example.tokens) for example in batch)), dtype=np.int64)
     for row, example in enumerate(batch):
         tokens[row, : len(example.tokens)] = example.tokens
-        # Before each token of the answer stands the one that it is told from.
-        wanted[row, example.answer_at - 1 : len(example.tokens) - 1] = example.tokens[example.answer_at :]
-    logits = model(input_ids=torch.from_numpy(tokens), use_cache=False).logits
-    return torch.nn.functional.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]), torch.from_numpy(wanted).reshape(-1), ignore_index=-100
-    )
+    told = [(row, choice) for row, example in enumerate(batch) for choice in example.choices]
+    offered = np.full((len(told), max(len(choice.offered) for _, choice in told)), -1, dtype=np.int64)
+    for n, (_, choice) in enumerate(told):
+        offered[n, : len(choice.offered)] = choice.offered
+    hidden = model.model(input_ids=torch.from_numpy(tokens), use_cache=False).last_hidden_state
+    at = hidden[[row for row, _ in told], [choice.at for _, choice in told]]
+    scores = model.lm_head(at).gather(1, torch.from_numpy(offered.clip(0)))
+    scores = scores.masked_fill(torch.from_numpy(offered < 0), -math.inf)
+    return torch.nn.functional.cross_entropy(scores, torch.tensor([choice.right for _, choice in told]))

@@ -18,6 +18,9 @@ from schemas.plans import Tier
 from schemas.playbook import Bucket
 
 SPECIAL: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+BYTES: Final = 256
+SPACE: Final = len(SPECIAL) + 220
+"""The number of the space: it stands before what is spelt in bytes."""
 SLOTS_MAX: Final = 60
 """Causes and actions with a word of their own; more are spelt in bytes, which the model has not learnt."""
 TEMPLATE: Final = (
@@ -67,5 +70,5 @@ def write_tokenizer(folder: Path) -> Any:
 
 def numbers() -> dict[str, int]:
     """Return each word's number in the tokenizer that `write_tokenizer` writes."""
-    first = len(SPECIAL) + 256
+    first = len(SPECIAL) + BYTES
     return {text: n for n, text in enumerate(SPECIAL)} | {word: first + n for n, word in enumerate(WORDS)}
