@@ -1,7 +1,8 @@
 """Training from a seed: a Qwen2 of less than a million parameters, on incidents made up as it goes.
 
 On one thread the same recipe gives the same weights to the last bit, with the same torch on the same kind of
-processor. Adam with decoupled weight decay (Loshchilov and Hutter, 2019), a cosine to nothing.
+processor. Adam with decoupled weight decay (Loshchilov and Hutter, 2019), a cosine to nothing, and again: each round
+begins with the rounded weights of the one before, on incidents of its own, at half the rate.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ class Recipe:
     """All that decides what the weights become, beside the code."""
 
     seed: int = 20
-    steps: int = 3000
+    rounds: int = 2
+    steps: int = 1400
+    """Batches in a round."""
     batch: int = 64
     width: int = 96
     layers: int = 4
     rate: float = 3e-3
-    """Highest learning rate."""
+    """Highest learning rate of the first round."""
 
     def config(self) -> Any:
         """Return the shape of the network."""
@@ -59,12 +62,13 @@ class Recipe:
         )
 
 
-def fit(recipe: Recipe, tell: Callable[[str], None]) -> Any:
-    """Train and return the model.
+def fit(recipe: Recipe, tell: Callable[[str], None], done: Path | None = None) -> Any:
+    """Train and return the model, its weights rounded to bfloat16.
 
     Args:
         recipe: What to do.
         tell: Told the loss now and then.
+        done: Folder of a model that has gone through all rounds but the last: only that one is left.
     """
     import torch
     from transformers import Qwen2ForCausalLM
@@ -72,13 +76,22 @@ def fit(recipe: Recipe, tell: Callable[[str], None]) -> Any:
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
     torch.use_deterministic_algorithms(True)
-    model = Qwen2ForCausalLM(recipe.config())
+    begun = Qwen2ForCausalLM.from_pretrained(done, dtype=torch.float32) if done is not None else None
+    model = begun if begun is not None else Qwen2ForCausalLM(recipe.config())
+    for number in range(recipe.rounds - 1 if done is not None else 0, recipe.rounds):
+        _round(torch, model, recipe, number, tell)
+        for weights in model.parameters():  # not its buffers: those are not stored, and computed anew in full
+            weights.data = weights.data.to(torch.bfloat16).float()
+    return model.eval()
+
+
+def _round(torch: Any, model: Any, recipe: Recipe, number: int, tell: Callable[[str], None]) -> None:
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    lost = 0.0
-    for step, batch in enumerate(itertools.islice(_batches(recipe), recipe.steps)):
+    highest, lost = recipe.rate / 2**number, 0.0
+    optimizer = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.98), weight_decay=0.01)
+    for step, batch in enumerate(itertools.islice(_batches(recipe, number), recipe.steps)):
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate * pace(step, recipe.steps)
+            group["lr"] = highest * pace(step, recipe.steps)
         loss = _loss(torch, model, batch)
         optimizer.zero_grad()
         loss.backward()
@@ -86,8 +99,9 @@ def fit(recipe: Recipe, tell: Callable[[str], None]) -> Any:
         optimizer.step()
         lost = loss.item() if step == 0 else 0.98 * lost + 0.02 * loss.item()
         if step % 100 == 99 or step + 1 == recipe.steps:
-            tell(f"step {step + 1} of {recipe.steps}, {recipe.batch * (step + 1)} incidents, loss {lost:.5f}")
-    return model.eval()
+            seen = recipe.batch * (step + 1)
+            tell(f"round {number + 1} of {recipe.rounds}, step {step + 1} of {recipe.steps}, "
+                 f"{seen} incidents, loss {lost:.5f}")  # fmt: skip
 
 
 def pace(step: int, steps: int) -> float:
@@ -113,8 +127,8 @@ def save(model: Any, recipe: Recipe, folder: Path) -> None:
     (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
 
 
-def _batches(recipe: Recipe) -> Iterator[list[Example]]:
-    rng = chance(recipe.seed, TRAINING)
+def _batches(recipe: Recipe, number: int) -> Iterator[list[Example]]:
+    rng = chance(recipe.seed, TRAINING, *([number] if number else []))
     stream = (example for example in examples(rng) if len(example.tokens) <= PROMPT_MAX)
     while True:
         pool = sorted(itertools.islice(stream, POOL * recipe.batch), key=lambda example: len(example.tokens))
