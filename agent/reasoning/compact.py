@@ -11,8 +11,8 @@ One line for each tag, what it is called at its end, so that it is read with eve
 
 A tag leads a cause if a finding about that cause would be about this tag. `beside` is a cause led by another tag that
 would explain this one too. `again` is a tag after another one of its equipment that deviates. Values are told by their
-place in their range (`v0500` is half way). Every word of a kind is as long as the others, so that none is the
-beginning of another.
+place among those that may be asked for (`v003` is the third). Every word of a kind is as long as the others, so that
+none is the beginning of another.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from schemas.reasoning import Message, Prompt
 
 END: Final = "end"
 """The word that ends a list."""
+YES, NO = "yes", "no"
+"""Whether a tag deserves a finding. It is said of each in turn: to look at one line is easier than to find the next."""
 OWN: Final = "own"
 """What the site itself does next against the cause chosen: its action, its value."""
 DETECTORS_TOLD: Final = DOUBTFUL | {"limit", "shift"}
@@ -54,7 +56,7 @@ def prompt_of(evidence: CanonicalEvidence, space: PlanSpace, repertoire: Reperto
 
 
 class CompactPhrasing:
-    """Answers in slots: ` S01 D02 own own end end`."""
+    """Answers in slots, tag by tag: ` S01 yes D02 own own end S02 no S03 no end`."""
 
     name = "compact/2"
     opening: Final = ""
@@ -66,13 +68,15 @@ class CompactPhrasing:
 
     def piece(self, draft: Draft, point: ChoicePoint, option: str) -> str:
         """Return what `option` adds to the answer."""
-        if option == STOP and point.kind in ("target", "action"):
-            return f" {END}"
         match point.kind:
             case "target":
-                return f" {wide(option)}"
+                before = point.options[: point.options.index(option)]
+                passed = "".join(f" {wide(slot)} {NO}" for slot in before)
+                return passed + (f" {END}" if option == STOP else f" {wide(option)} {YES}")
             case "diagnosis":
                 return f" {cause_slots(draft.findings[-1].target.slot, self._found, self._repertoire)[option]}"
+            case "action" if option == STOP:
+                return f" {END}"
             case "action":
                 asked = self._next(draft.findings[-1], taken=len(draft.findings[-1].actions))
                 return f" {OWN}" if asked is not None and asked.name == option else f" {self._actions[option]}"
@@ -86,7 +90,7 @@ class CompactPhrasing:
         own = asked.args.get(argument.name) if asked is not None and asked.name == last.action.name else None
         if own is not None and rounded_6(own) == float(option):
             return OWN
-        return place(float(option), argument.low, argument.high)
+        return f"v{argument.values.index(option) + 1:03}"
 
     def _next(self, finding: DraftFinding, taken: int) -> RuleAction | None:
         """Return what the site does against the cause chosen after `taken` actions."""
@@ -103,16 +107,6 @@ def cause_slots(target: str, found: Sequence[Candidate], repertoire: Repertoire)
     led = [candidate.rule.name for candidate in _led(target, found)]
     names = dict.fromkeys([*led, *(name for name in repertoire.diagnoses if name not in GENERAL_CAUSES)])
     return {name: f"D{n:02}" for n, name in enumerate(names, start=1)} | {name: name for name in GENERAL_CAUSES}
-
-
-def place(value: float, low: float, high: float) -> str:
-    """Return where in its range a value lies, in thousandths.
-
-    >>> place(40.0, 10.0, 50.0), place(5.0, 5.0, 5.0)
-    ('v0750', 'v0000')
-    """
-    share = (value - low) / (high - low) if high > low else 0.0
-    return f"v{round(1000 * min(max(share, 0.0), 1.0)):04}"
 
 
 def wide(slot: str) -> str:

@@ -28,15 +28,16 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 def train(
     out: Annotated[Path, typer.Option(help="Folder for weights, tokenizer and recipe.")] = FOLDER,
     seed: Annotated[int, typer.Option(help="Of weights and incidents.")] = RECIPE.seed,
-    rounds: Annotated[int, typer.Option(help="Each at half the rate of the one before.")] = RECIPE.rounds,
-    steps: Annotated[int, typer.Option(help="Batches of 64 incidents in a round.")] = RECIPE.steps,
+    steps: Annotated[str, typer.Option(help="Batches of 64 incidents in each round.")] = ",".join(
+        map(str, RECIPE.steps)
+    ),
     width: Annotated[int, typer.Option(help="Of the network, a multiple of 32.")] = RECIPE.width,
     layers: Annotated[int, typer.Option(help="Of the network.")] = RECIPE.layers,
     done: Annotated[Path | None, typer.Option(help="A model that lacks the last round only.")] = None,
 ) -> None:
     """Train the embedded model and write it where the product finds it; minutes on one core."""
     began = time.monotonic()
-    recipe = Recipe(seed=seed, rounds=rounds, steps=steps, width=width, layers=layers)
+    recipe = Recipe(seed=seed, steps=tuple(map(int, steps.split(","))), width=width, layers=layers)
 
     def tell(text: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {text}", file=sys.stderr, flush=True)

@@ -66,11 +66,16 @@ def example(found: Incident, cell: TrainingCell) -> Example:
         point = draft.point()
         assert point is not None, "the right answer is a way through the space"
         # Slots and values without a word of their own are spelt in bytes, and all begin with a space.
-        first = {each: words.get(phrasing.piece(draft, point, each).strip(), SPACE) for each in point.options}
-        offered = tuple(sorted(set(first.values())))
-        if len(offered) > 1:
-            choices.append(Choice(len(tokens) - 1, offered, offered.index(first[option])))
-        tokens.append(first[option])
+        pieces = {o: [words.get(w, SPACE) for w in phrasing.piece(draft, point, o).split()] for o in point.options}
+        right = pieces[option]
+        for place, token in enumerate(right):
+            # Where options part, as `deciding.probabilities` has it.
+            offered = tuple(
+                sorted({p[place] for p in pieces.values() if p[:place] == right[:place] and len(p) > place})
+            )
+            if len(offered) > 1:
+                choices.append(Choice(len(tokens) - 1, offered, offered.index(token)))
+            tokens.append(token)
     return Example(tuple(tokens), tuple(choices))
 
 

@@ -33,9 +33,8 @@ class Recipe:
     """All that decides what the weights become, beside the code."""
 
     seed: int = 20
-    rounds: int = 2
-    steps: int = 1400
-    """Batches in a round."""
+    steps: tuple[int, ...] = (1000,)
+    """Batches in each round."""
     batch: int = 64
     width: int = 96
     layers: int = 4
@@ -78,7 +77,7 @@ def fit(recipe: Recipe, tell: Callable[[str], None], done: Path | None = None) -
     torch.use_deterministic_algorithms(True)
     begun = Qwen2ForCausalLM.from_pretrained(done, dtype=torch.float32) if done is not None else None
     model = begun if begun is not None else Qwen2ForCausalLM(recipe.config())
-    for number in range(recipe.rounds - 1 if done is not None else 0, recipe.rounds):
+    for number in range(len(recipe.steps) - 1 if done is not None else 0, len(recipe.steps)):
         _round(torch, model, recipe, number, tell)
         for weights in model.parameters():  # not its buffers: those are not stored, and computed anew in full
             weights.data = weights.data.to(torch.bfloat16).float()
@@ -87,21 +86,19 @@ def fit(recipe: Recipe, tell: Callable[[str], None], done: Path | None = None) -
 
 def _round(torch: Any, model: Any, recipe: Recipe, number: int, tell: Callable[[str], None]) -> None:
     model.train()
-    highest, lost = recipe.rate / 2**number, 0.0
+    highest, lost, steps = recipe.rate / 2**number, 0.0, recipe.steps[number]
     optimizer = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.98), weight_decay=0.01)
-    for step, batch in enumerate(itertools.islice(_batches(recipe, number), recipe.steps)):
+    for step, batch in enumerate(itertools.islice(_batches(recipe, number), steps)):
         for group in optimizer.param_groups:
-            group["lr"] = highest * pace(step, recipe.steps)
+            group["lr"] = highest * pace(step, steps)
         loss = _loss(torch, model, batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         lost = loss.item() if step == 0 else 0.98 * lost + 0.02 * loss.item()
-        if step % 100 == 99 or step + 1 == recipe.steps:
-            seen = recipe.batch * (step + 1)
-            tell(f"round {number + 1} of {recipe.rounds}, step {step + 1} of {recipe.steps}, "
-                 f"{seen} incidents, loss {lost:.5f}")  # fmt: skip
+        if step % 100 == 99 or step + 1 == steps:
+            tell(f"round {number + 1} of {len(recipe.steps)}, step {step + 1} of {steps}, loss {lost:.5f}")
 
 
 def pace(step: int, steps: int) -> float:

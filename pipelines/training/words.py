@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from agent.reasoning.canonical import KINDS, SIGNS_MAX
-from agent.reasoning.compact import DETECTORS_TOLD, END, OWN
+from agent.reasoning.compact import DETECTORS_TOLD, END, NO, OWN, YES
 from agent.reasoning.fitting import Mark
 from agent.reasoning.repertoire import GENERAL_CAUSES
 from schemas.line import PackMLState
@@ -35,7 +35,7 @@ WORDS: Final = tuple(
             *get_args(Tier), *PackMLState.__members__,
             *sorted({*KINDS.values(), "other"}), *get_args(Bucket), "up", "down", "none",
             *sorted(DETECTORS_TOLD), "leads", "beside", "again", "ready", "missing", *get_args(Mark),
-            *GENERAL_CAUSES, END, OWN,
+            *GENERAL_CAUSES, END, OWN, YES, NO,
             *(f"{kind}{n:02}" for kind in "SA" for n in range(1, SIGNS_MAX + 1)),
             *(f"{kind}{n:02}" for kind in "DX" for n in range(1, SLOTS_MAX + 1)),
         ]

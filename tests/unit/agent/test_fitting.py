@@ -6,9 +6,11 @@ import pytest
 
 from agent.reasoning.canonical import canonical
 from agent.reasoning.fitting import candidates
+from agent.reasoning.repertoire import Preferred, repertoire_of
 from agent.reasoning.space import Draft, space_of
 from pipelines.questions import question_for
-from tests.support.incidents import demo_repertoire, incident
+from tests.support.demo import demo_rules
+from tests.support.incidents import demo_playbook, demo_repertoire, incident
 
 
 def found(request):
@@ -65,10 +67,21 @@ def test_an_answer_says_own_for_what_the_site_itself_does_against_the_cause():
         assert point is not None
         pieces.append(question.phrasing.piece(draft, point, option))
         draft = draft.take(option)
-    assert "".join(pieces) == " S01 D01 own own end end"
+    assert "".join(pieces) == " S01 yes D01 own own end end"
 
 
 def test_a_detector_of_the_site_is_told_as_another_one():
     request = slipping("a_new_one")
     assert "a_new_one" not in question_for(request, demo_repertoire(), "slots").prompt.messages[0].content
     assert " up other " in question_for(request, demo_repertoire(), "slots").prompt.messages[0].content
+
+
+def test_two_values_that_lie_close_together_are_told_apart():
+    close = repertoire_of(demo_rules(), demo_playbook(), [Preferred("set_grip_force", "grip_force_n", 40.0001)])
+    question = question_for(slipping(), close, "slots")
+    draft = Draft(question.space).take("S1").take("oil_on_pads").take("set_grip_force")
+    point = draft.point()
+    assert point is not None
+    pieces = [question.phrasing.piece(draft, point, option) for option in point.options]
+    assert "40.0001" in point.options
+    assert len(set(pieces)) == len(pieces)

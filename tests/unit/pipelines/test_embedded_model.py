@@ -84,7 +84,7 @@ def model():
 def test_the_tokenizer_reads_words_as_training_wrote_them(model):
     words = ["proposal", "EXECUTE", "A01", "length", "very_high", "undecided", "leads", "D01", "S24", "end"]
     assert list(model._encode("proposal EXECUTE\nA01\n" + " ".join(words[3:]))) == [numbers()[word] for word in words]
-    assert model._tokenizer(" v0500", add_special_tokens=False).input_ids[0] == numbers_space()
+    assert model._tokenizer(" v003", add_special_tokens=False).input_ids[0] == numbers_space()
 
 
 def numbers_space() -> int:
