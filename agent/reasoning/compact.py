@@ -7,10 +7,12 @@ weighs: which deviations deserve a finding, which cause, whether to act, when to
 
 One line for each tag, what it is called at its end, so that it is read with everything known about it:
 
-    length very_high up limit leads shows clear undecided ready D01 S01
+    length very_high up limit leads shows1 partly0 lacks0 undecided ready D01 deviates first S01
 
 A tag leads a cause if a finding about that cause would be about this tag. `beside` is a cause led by another tag that
-would explain this one too. `again` is a tag after another one of its equipment that deviates. Values are told by their
+would explain this one too. How a cause's signs stand is told by counts, in words that always stand at the same
+distance: a small model then need not learn where one cause ends and the next begins. `again` is a tag after another one
+of its equipment that deviates as well, or is doubted as well. Values are told by their
 place among those that may be asked for (`v003` is the third). Every word of a kind is as long as the others, so that
 none is the beginning of another.
 """
@@ -21,7 +23,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from agent.reasoning.canonical import CanonicalEvidence, Equipment, Sign
-from agent.reasoning.fitting import AGAINST, DEVIATING, DOUBTFUL, Candidate, candidates, doubtful, standing
+from agent.reasoning.fitting import AGAINST, DEVIATING, DOUBTFUL, Candidate, Mark, candidates, doubtful, standing
 from agent.reasoning.grammar import answer_schema, compact, parameters_schema
 from agent.reasoning.prompt import DESCRIPTION, FUNCTION
 from agent.reasoning.repertoire import GENERAL_CAUSES, Repertoire, rounded_6
@@ -36,6 +38,8 @@ YES, NO = "yes", "no"
 OWN: Final = "own"
 """What the site itself does next against the cause chosen: its action, its value."""
 DETECTORS_TOLD: Final = DOUBTFUL | {"limit", "shift"}
+COUNTED: Final[tuple[Mark, ...]] = ("shows", "partly", "lacks")
+COUNT_MAX: Final = 4
 LED_MAX, BESIDE_MAX = 4, 3
 """Causes told with one tag; of more, those with the least against them."""
 
@@ -109,6 +113,16 @@ def cause_slots(target: str, found: Sequence[Candidate], repertoire: Repertoire)
     return {name: f"D{n:02}" for n, name in enumerate(names, start=1)} | {name: name for name in GENERAL_CAUSES}
 
 
+def weighed(marks: Sequence[Mark]) -> list[str]:
+    """Return how the signs of a cause stand, in as many words for each cause.
+
+    >>> weighed(("shows", "shows", "lacks", "unseen"))
+    ['shows2', 'partly0', 'lacks1', 'clear']
+    """
+    counts = [f"{mark}{min(marks.count(mark), COUNT_MAX)}" for mark in COUNTED]
+    return [*counts, "spoilt" if "spoilt" in marks else "undecided" if "undecided" in marks else "clear"]
+
+
 def wide(slot: str) -> str:
     """Return a slot with two digits.
 
@@ -127,7 +141,8 @@ def _equipment(equipment: Equipment, found: Sequence[Candidate], repertoire: Rep
         words: list[str] = [sign.kind, sign.bucket]
         if sign.evidence:
             words += [sign.direction, *_detectors(sign), *_causes(sign, found, repertoire)]
-            words += ["again"] if before[doubted] else []
+            words += ["doubted" if doubted else "deviates" if deviates else "settled"]
+            words += ["again" if before[doubted] else "first"]
             before[doubted] |= doubted or deviates
         lines.append(" ".join([*words, wide(sign.slot)]))
     return [wide(equipment.slot), *lines] if lines else []
@@ -143,10 +158,10 @@ def _causes(sign: Sign, found: Sequence[Candidate], repertoire: Repertoire) -> l
     slots = cause_slots(sign.slot, found, repertoire)
     words = []
     for one in led:
-        words += ["leads", *one.marks, "ready" if one.ready else "missing", slots[one.rule.name]]
+        words += ["leads", *weighed(one.marks), "ready" if one.ready else "missing", slots[one.rule.name]]
     if standing(sign) in DEVIATING:
         for one in _fewest([c for c in found if c not in led and _explains(c, sign, repertoire)], BESIDE_MAX):
-            words += ["beside", *one.marks]
+            words += ["beside", *weighed(one.marks)]
     return words
 
 

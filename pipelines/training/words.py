@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from agent.reasoning.canonical import KINDS, SIGNS_MAX
-from agent.reasoning.compact import DETECTORS_TOLD, END, NO, OWN, YES
-from agent.reasoning.fitting import Mark
+from agent.reasoning.compact import COUNT_MAX, COUNTED, DETECTORS_TOLD, END, NO, OWN, YES
 from agent.reasoning.repertoire import GENERAL_CAUSES
 from schemas.line import PackMLState
 from schemas.plans import Tier
@@ -34,7 +33,9 @@ WORDS: Final = tuple(
             "user", "assistant",
             *get_args(Tier), *PackMLState.__members__,
             *sorted({*KINDS.values(), "other"}), *get_args(Bucket), "up", "down", "none",
-            *sorted(DETECTORS_TOLD), "leads", "beside", "again", "ready", "missing", *get_args(Mark),
+            *sorted(DETECTORS_TOLD), "leads", "beside", "again", "first", "ready", "missing",
+            "deviates", "doubted", "settled",
+            *(f"{mark}{n}" for mark in COUNTED for n in range(COUNT_MAX + 1)), "clear", "spoilt", "undecided",
             *GENERAL_CAUSES, END, OWN, YES, NO,
             *(f"{kind}{n:02}" for kind in "SA" for n in range(1, SIGNS_MAX + 1)),
             *(f"{kind}{n:02}" for kind in "DX" for n in range(1, SLOTS_MAX + 1)),

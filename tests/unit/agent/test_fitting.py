@@ -53,8 +53,10 @@ def test_a_deviation_stands_beside_the_causes_that_would_explain_it():
     assert question_for(request, demo_repertoire(), "slots").prompt.messages[0].content.splitlines() == [
         "proposal EXECUTE",
         "A01",
-        "length very_high up limit leads shows undecided spoilt ready D01 beside shows S01",
-        "current high up shift leads shows ready D01 beside shows undecided spoilt again S02",
+        "length very_high up limit leads shows1 partly0 lacks0 spoilt ready D01 "
+        "beside shows1 partly0 lacks0 clear deviates first S01",
+        "current high up shift leads shows1 partly0 lacks0 clear ready D01 "
+        "beside shows1 partly0 lacks0 spoilt deviates again S02",
     ]
 
 
