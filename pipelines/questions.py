@@ -81,7 +81,9 @@ def question_for(request: ReasonerRequest, repertoire: Repertoire, told: Told) -
     evidence = canonical(request, repertoire.rules.cell)
     space = space_of(evidence, repertoire)
     if told == "slots":
-        return Question(compact.prompt_of(evidence, space, repertoire), space, CompactPhrasing(repertoire), told)
+        return Question(
+            compact.prompt_of(evidence, space, repertoire), space, CompactPhrasing(evidence, space, repertoire), told
+        )
     return Question(prompt.prompt_of(evidence, space, repertoire), space, JsonPhrasing(), told)
 
 

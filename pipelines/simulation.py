@@ -92,7 +92,7 @@ class Simulation:
             self.rules,
             self.clock,
             Machines({r.id: robot for r in cell.robots}, off_file, configuration.settings.readback_s),
-            reasoners or Reasoners(configuration).of(cell),
+            reasoners or Reasoners(configuration, embedded=False).of(cell),
             [LogNotifier()],
         )
         self.facts: list[AnyFact] = []

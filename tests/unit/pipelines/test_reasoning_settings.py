@@ -30,10 +30,10 @@ def configured(folder: Path, text: str):
 
 def made(folder: Path, text: str) -> dict[str, object]:
     configuration = configured(folder, text)
-    return dict(Reasoners(configuration).of(configuration.plant.cells[0]))
+    return dict(Reasoners(configuration, embedded=False).of(configuration.plant.cells[0]))
 
 
-def test_without_a_word_the_playbook_answers_everything(tmp_path):
+def test_without_a_word_and_without_the_extra_the_playbook_answers_everything(tmp_path):
     reasoners = made(tmp_path, "")
     assert {post: type(reasoner) for post, reasoner in reasoners.items()} == {
         "reflex": PlaybookReasoner, "proposal": PlaybookReasoner, "sentence": SentenceReader,
