@@ -35,8 +35,8 @@ test: counterparts
 test-model: .venv/.model-installed
 	$(BIN)/python -m pytest tests/model
 
-.venv/.model-installed: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[model]'
+.venv/.model-installed: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[model,model-dev]'
 	touch $@
 
 check: install

@@ -62,8 +62,11 @@ class Attempt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For people: no answer within 10 s, not sure enough, refused the connection."""
 
 
-class Completion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A reasoner's raw answer and who gave it."""
+class Completion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A reasoner's raw answer and who gave it.
+
+    What is not said is left out, so that answers that were recorded before a field was there keep their bytes.
+    """
 
     raw: str
     """In the form of `Plan`, with the request's slots."""

@@ -18,7 +18,7 @@ from pipelines.config import load
 from pipelines.demo.healthy import HEALTHY_S, healthy_hour
 from pipelines.demo.live_stage import LiveStage
 from pipelines.demo.scenes import SCENES, Scene, Timing
-from pipelines.demo.setting import fresh_folder, kafka_setting, setting
+from pipelines.demo.setting import fresh_folder, setting
 from pipelines.demo.stage import SceneFailed
 from pipelines.proof import prove
 from schemas.errors import JidokaError
@@ -79,6 +79,8 @@ def _play(scene: Scene, folder: Path, speed: float, seed: int, kafka: str) -> Pl
 
 async def _on_stage(scene: Scene, folder: Path, speed: float, seed: int, kafka: str) -> Timing:
     if kafka:
+        from pipelines.demo.over_kafka import kafka_setting  # The demo alone does without the extra `kafka`.
+
         async with kafka_setting(folder, kafka, speed=speed, seed=seed) as remote:
             return await scene.play(remote)
     async with setting(folder, speed=speed, seed=seed) as demo:

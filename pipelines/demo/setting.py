@@ -14,11 +14,9 @@ from importlib import resources
 from pathlib import Path
 
 from connectors.clock import SystemClock
-from connectors.kafka.admin import partitions_there
 from connectors.opcua import pki, session
 from pipelines.act import act_parts
 from pipelines.config import Configuration, load
-from pipelines.demo.live_stage import RemoteStage
 from pipelines.runner import Runtime, running
 from schemas.errors import ConnectionFault
 from schemas.settings import KafkaSettings, OpcUaSettings, User
@@ -27,8 +25,6 @@ PACKAGED = ("plant.toml", "catalogue.toml", "policy.toml", "playbook.toml")
 START_S = 60.0
 """Wall time for the cell's process to come up; its first start makes keys."""
 END_S = 10.0
-UP_END_S = 40.0
-"""Wall time for `jidoka up` to end its processes."""
 SNAPSHOT_S = 2.0
 """Wall time between two snapshots of the detectors."""
 PACKAGED_PATH = "jidoka/demo/assembly/line1/cell1"
@@ -93,10 +89,11 @@ async def cell_process(
     except TimeoutError as error:
         raise ConnectionFault(f"the simulated cell did not come up within {START_S:g} s") from error
     finally:
-        await _end(process, END_S)
+        await end_process(process, END_S)
 
 
-async def _end(process: asyncio.subprocess.Process, within_s: float) -> None:
+async def end_process(process: asyncio.subprocess.Process, within_s: float) -> None:
+    """End a process in order; after `within_s` of wall time at once."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
@@ -104,41 +101,6 @@ async def _end(process: asyncio.subprocess.Process, within_s: float) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
-
-
-@asynccontextmanager
-async def kafka_setting(folder: Path, kafka: str, *, speed: float, seed: int) -> AsyncIterator[RemoteStage]:
-    """Start the cell and `jidoka up` in `folder`; stop them at the end.
-
-    Raises:
-        ConnectionFault: no broker, or one of them did not come up.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    # Topics that are there may be of another demo, or of a test: this one fits itself to them.
-    broker = KafkaSettings(bootstrap=(kafka,))
-    broker = broker.model_copy(update={"partitions": partitions_there(broker)})
-    origin_us = SystemClock().now_us()
-    async with cell_process(folder / "plant", speed=speed, seed=seed, origin_us=origin_us, quiet=True) as ready:
-        configuration = configure(folder, ready, speed, origin_us, broker=broker)
-        assert configuration.settings.kafka is not None, "it was just written"
-        simulation = User(name="simulation", password_file=str(folder / "plant" / "users" / "simulation.password"))
-        stage = RemoteStage(configuration, simulation, configuration.settings.kafka)
-        async with up_process(folder), stage.watching():
-            yield stage
-
-
-@asynccontextmanager
-async def up_process(folder: Path, *, workers: int = 1) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `jidoka up` on the configuration of a demo's folder; what it says goes to `up.log`."""
-    words = ["up", "--config", str(folder / "config"), "--workers", str(workers)]
-    with (folder / "up.log").open("ab") as said:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pipelines.cli", *words, stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said
-        )
-    try:
-        yield process
-    finally:
-        await _end(process, UP_END_S)
 
 
 def configure(

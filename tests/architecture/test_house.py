@@ -60,6 +60,18 @@ def test_each_package_is_that_of_this_tree(package):
     assert Path(str(module.__file__)).parent == ROOT / package
 
 
+def test_every_helper_of_the_tests_can_be_imported():
+    """A name that moved is told here, by `make check`, not in the middle of the long run."""
+    helpers = sorted((ROOT / "tests" / "support").rglob("*.py"))
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in helpers]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import importlib; [importlib.import_module(name) for name in {names}]"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert len(names) > 30
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_core_reads_no_clock_file_environment_or_chance(path):
     used = names_of(path)

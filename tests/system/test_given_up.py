@@ -17,7 +17,7 @@ from schemas.observations import decode_observation
 from schemas.topics import OBSERVATION_BYTES_MAX
 from tests.support.kafka_broker import admin_of, emptied, plain, settings_of
 from tests.support.kafka_faults.line import configure
-from tests.system.test_faust_commits import committed, produce, running, ticks, two_cells, wait_until
+from tests.support.workers import committed, configured, produce, running, ticks, two_cells, wait_until
 
 BEFORE_N, MESSAGES_N = 5, 10
 SETTLED_S = 2.0
@@ -31,10 +31,7 @@ def take(cluster: Cluster, *, bytes_max: int) -> None:
 
 def test_a_worker_whose_observation_is_given_up_sends_and_saves_nothing_behind_it(kafka_broker, tmp_path):
     """Was: what came behind it was sent while the worker ended, and saved; so the first one was lost to decisions."""
-    apply_topics(settings_of(emptied(kafka_broker)))
-    configuration = configure(tmp_path / "config", kafka_broker, cells_n=4)
-    text = (tmp_path / "config/jidoka.toml").read_text().replace("snapshot_s = 10.0", "snapshot_s = 0.5")
-    (tmp_path / "config/jidoka.toml").write_text(text)
+    configuration = configured(kafka_broker, tmp_path / "config")
     cell, _, partition = two_cells(configuration)
 
     def how_far() -> int:

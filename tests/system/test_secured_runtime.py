@@ -16,7 +16,7 @@ from connectors.clock import SystemClock
 from connectors.kafka.admin import apply_topics, grant
 from pipelines.commands.topics import read_access
 from pipelines.config import load
-from pipelines.demo.live_stage import RemoteStage
+from pipelines.demo.remote_stage import RemoteStage
 from pipelines.demo.scenes import oil
 from pipelines.demo.setting import cell_process, configure
 from pipelines.proof import prove

@@ -26,7 +26,8 @@ from connectors.clock import SystemClock
 from connectors.kafka.admin import apply_topics
 from connectors.kafka.broker import Cluster
 from pipelines.config import Configuration, load
-from pipelines.demo.live_stage import OPERATORS, Hands
+from pipelines.demo.live_stage import Hands
+from pipelines.demo.remote_stage import OPERATORS
 from pipelines.demo.setting import cell_process, configure
 from pipelines.hosting import Folders, clock_of
 from pipelines.log_place import LogPlace

@@ -77,6 +77,8 @@ def zombie(folder: Path, brokers: Cluster, server: PostgresServer, *, seed: int,
     figures = {
         "recovered_s": recovered_s,
         "refused_by_the_plc": float("rejected" in outcome),
+        # The other one had it done before the zombie went on: told by the ledger, and not done again.
+        "told_by_the_plc": float("state='done'" in outcome),
         "refused_by_epoch": float("epoch" in outcome),
     }
     return Trial([*wrong, *_late(recovered_s)], figures)
