@@ -9,12 +9,15 @@ One line for each tag, what it is called at its end, so that it is read with eve
 
     length very_high up limit leads shows1 partly0 lacks0 undecided ready D01 deviates first S01
 
-A tag leads a cause if a finding about that cause would be about this tag. `beside` is a cause led by another tag that
-would explain this one too. How a cause's signs stand is told by counts, in words that always stand at the same
-distance: a small model then need not learn where one cause ends and the next begins. `again` is a tag after another one
-of its equipment that deviates as well, or is doubted as well. Values are told by their
-place among those that may be asked for (`v003` is the third). Every word of a kind is as long as the others, so that
-none is the beginning of another.
+A tag leads a cause if a finding about that cause would be about this tag. `within` is a cause that shows all that the
+one before it does, and more; `beside` is a cause led by another tag that would explain this one too. How a cause's
+signs stand is told by counts, in words that always stand at the same distance: a small model then need not learn where
+one cause ends and the next begins. `again` is a tag after another one of its equipment that deviates as well, or is
+doubted as well. Values are told by their place among those that may be asked for (`v003` is the third). Every word of a
+kind is as long as the others, so that none is the beginning of another.
+
+The answer goes through the tags that a finding could be about, and repeats the line of each before it says yes or no:
+what is known about a tag then stands beside the decision, and a small model need not look for it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from agent.reasoning.canonical import CanonicalEvidence, Equipment, Sign
+from agent.reasoning.canonical import CanonicalEvidence, Sign
 from agent.reasoning.fitting import AGAINST, DEVIATING, DOUBTFUL, Candidate, Mark, candidates, doubtful, standing
 from agent.reasoning.grammar import answer_schema, compact, parameters_schema
 from agent.reasoning.prompt import DESCRIPTION, FUNCTION
@@ -40,16 +43,18 @@ OWN: Final = "own"
 DETECTORS_TOLD: Final = DOUBTFUL | {"limit", "shift"}
 COUNTED: Final[tuple[Mark, ...]] = ("shows", "partly", "lacks")
 COUNT_MAX: Final = 4
-LED_MAX, BESIDE_MAX = 4, 3
-"""Causes told with one tag; of more, those with the least against them."""
+LED_MAX, BESIDE_MAX, WITHIN_MAX = 4, 3, 2
+"""Causes told with one tag, or with one of its causes; of more, those with the least against them."""
 
 
 def prompt_of(evidence: CanonicalEvidence, space: PlanSpace, repertoire: Repertoire) -> Prompt:
     """Return what a small model is asked about an incident."""
     found = candidates(evidence, space, repertoire)
+    told = lines_of(evidence, found, repertoire)
     lines = [f"{evidence.tier} {evidence.state}"]
     for equipment in evidence.equipment:
-        lines += _equipment(equipment, found, repertoire)
+        own = [told[sign.slot] for sign in equipment.signs if sign.slot in told]
+        lines += [wide(equipment.slot), *own] if own else []
     return Prompt(
         messages=(Message("user", "\n".join(lines)),),
         function=FUNCTION,
@@ -60,14 +65,15 @@ def prompt_of(evidence: CanonicalEvidence, space: PlanSpace, repertoire: Reperto
 
 
 class CompactPhrasing:
-    """Answers in slots, tag by tag: ` S01 yes D02 own own end S02 no S03 no end`."""
+    """Answers in slots, tag by tag, each after its line: ` … S01 yes D02 own own end … S02 no … S03 no end`."""
 
-    name = "compact/2"
+    name = "compact/3"
     opening: Final = ""
 
     def __init__(self, evidence: CanonicalEvidence, space: PlanSpace, repertoire: Repertoire) -> None:
         self._repertoire = repertoire
         self._found = candidates(evidence, space, repertoire)
+        self._lines = lines_of(evidence, self._found, repertoire)
         self._actions = {action.name: f"X{n:02}" for n, action in enumerate(repertoire.actions, start=1)}
 
     def piece(self, draft: Draft, point: ChoicePoint, option: str) -> str:
@@ -75,8 +81,8 @@ class CompactPhrasing:
         match point.kind:
             case "target":
                 before = point.options[: point.options.index(option)]
-                passed = "".join(f" {wide(slot)} {NO}" for slot in before)
-                return passed + (f" {END}" if option == STOP else f" {wide(option)} {YES}")
+                passed = "".join(f" {self._lines[slot]} {NO}" for slot in before)
+                return passed + (f" {END}" if option == STOP else f" {self._lines[option]} {YES}")
             case "diagnosis":
                 return f" {cause_slots(draft.findings[-1].target.slot, self._found, self._repertoire)[option]}"
             case "action" if option == STOP:
@@ -113,6 +119,16 @@ def cause_slots(target: str, found: Sequence[Candidate], repertoire: Repertoire)
     return {name: f"D{n:02}" for n, name in enumerate(names, start=1)} | {name: name for name in GENERAL_CAUSES}
 
 
+def lines_of(evidence: CanonicalEvidence, found: Sequence[Candidate], repertoire: Repertoire) -> dict[str, str]:
+    """Return what is told about each tag, by its slot; nothing about one that is normal and was not found."""
+    told = {
+        sign.slot: _line(sign, equipment.signs[:n], found, repertoire)
+        for equipment in evidence.equipment
+        for n, sign in enumerate(equipment.signs)
+    }
+    return {slot: line for slot, line in told.items() if line}
+
+
 def weighed(marks: Sequence[Mark]) -> list[str]:
     """Return how the signs of a cause stand, in as many words for each cause.
 
@@ -132,20 +148,19 @@ def wide(slot: str) -> str:
     return f"{slot[0]}{int(slot[1:]):02}"
 
 
-def _equipment(equipment: Equipment, found: Sequence[Candidate], repertoire: Repertoire) -> list[str]:
-    lines, before = [], {True: False, False: False}
-    for sign in equipment.signs:
-        doubted, deviates = doubtful(sign), standing(sign) in DEVIATING
-        if not sign.evidence and not deviates:
-            continue  # what a normal tag says is in the marks of the causes that ask for it
-        words: list[str] = [sign.kind, sign.bucket]
-        if sign.evidence:
-            words += [sign.direction, *_detectors(sign), *_causes(sign, found, repertoire)]
-            words += ["doubted" if doubted else "deviates" if deviates else "settled"]
-            words += ["again" if before[doubted] else "first"]
-            before[doubted] |= doubted or deviates
-        lines.append(" ".join([*words, wide(sign.slot)]))
-    return [wide(equipment.slot), *lines] if lines else []
+def _line(sign: Sign, before: Sequence[Sign], found: Sequence[Candidate], repertoire: Repertoire) -> str:
+    """Return what is told about one tag after those `before` it on its equipment; nothing about one that is normal."""
+    if not sign.evidence:  # what a normal tag says is in the marks of the causes that ask for it
+        return f"{sign.kind} {sign.bucket} {wide(sign.slot)}" if _deviates(sign) else ""
+    words = [sign.kind, sign.bucket, sign.direction, *_detectors(sign), *_causes(sign, found, repertoire)]
+    words.append("doubted" if doubtful(sign) else "deviates" if _deviates(sign) else "settled")
+    told = [other for other in before if other.evidence and doubtful(other) == doubtful(sign)]
+    again = any(doubtful(other) or _deviates(other) for other in told)
+    return " ".join([*words, "again" if again else "first", wide(sign.slot)])
+
+
+def _deviates(sign: Sign) -> bool:
+    return standing(sign) in DEVIATING
 
 
 def _detectors(sign: Sign) -> list[str]:
@@ -159,7 +174,9 @@ def _causes(sign: Sign, found: Sequence[Candidate], repertoire: Repertoire) -> l
     words = []
     for one in led:
         words += ["leads", *weighed(one.marks), "ready" if one.ready else "missing", slots[one.rule.name]]
-    if standing(sign) in DEVIATING:
+        for other in _fewest([c for c in found if c.rule.name in one.within], WITHIN_MAX):
+            words += ["within", *weighed(other.marks)]
+    if _deviates(sign):
         for one in _fewest([c for c in found if c not in led and _explains(c, sign, repertoire)], BESIDE_MAX):
             words += ["beside", *weighed(one.marks)]
     return words

@@ -6,8 +6,8 @@ worth is not decided here: a rule fits or does not, a model weighs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from agent.reasoning.canonical import CanonicalEvidence, Sign
@@ -43,6 +43,9 @@ class Candidate:
     """Slot of the tag that a finding about it is about: the worst that shows it and has an episode."""
     ready: bool
     """Whether all that the site does against it can be done now."""
+    within: tuple[str, ...] = ()
+    """Causes of the same equipment, of which something is to be seen, that show all that this one does, and more: where
+    one of them stands, this one says nothing."""
 
 
 def candidates(evidence: CanonicalEvidence, space: PlanSpace, repertoire: Repertoire) -> tuple[Candidate, ...]:
@@ -59,7 +62,7 @@ def candidates(evidence: CanonicalEvidence, space: PlanSpace, repertoire: Repert
         one = Candidate(rule, marks, _lead(rule, marks, evidence), ready(rule, targets[0]))
         if rule.name not in found or _against(one) < _against(found[rule.name]):
             found[rule.name] = one
-    return tuple(found.values())
+    return tuple(replace(one, within=_within(one, found.values())) for one in found.values())
 
 
 def marks_of(rule: Rule, evidence: CanonicalEvidence, rules: Sequence[Rule]) -> tuple[Mark, ...]:
@@ -130,11 +133,21 @@ def _lead(rule: Rule, marks: Sequence[Mark], evidence: CanonicalEvidence) -> str
     own = [sign for sign in evidence.targets if sign.asset == rule.asset]
     ranks = (
         [sign for sign in own if shown_by.get(sign.tag) in ("shows", "partly")],
-        [sign for sign in own if shown_by.get(sign.tag) == "doubted"],
         [sign for sign in own if not doubtful(sign)],
+        [sign for sign in own if shown_by.get(sign.tag) == "doubted"],
         own,
     )
     return next(signs[0].slot for signs in ranks if signs)
+
+
+def _within(one: Candidate, found: Iterable[Candidate]) -> tuple[str, ...]:
+    shows = deviating(one.rule)
+    return tuple(o.rule.name for o in found if o.rule.asset == one.rule.asset and shows < deviating(o.rule))
+
+
+def deviating(rule: Rule) -> set[str]:
+    """Return the tags that a cause makes deviate."""
+    return {asked.tag for asked in rule.when if "normal" not in asked.buckets}
 
 
 def _against(candidate: Candidate) -> int:

@@ -67,14 +67,13 @@ def example(found: Incident, cell: TrainingCell) -> Example:
         assert point is not None, "the right answer is a way through the space"
         # Slots and values without a word of their own are spelt in bytes, and all begin with a space.
         pieces = {o: [words.get(w, SPACE) for w in phrasing.piece(draft, point, o).split()] for o in point.options}
-        right = pieces[option]
-        for place, token in enumerate(right):
+        alike = list(pieces.values())
+        for place, token in enumerate(pieces[option]):
             # Where options part, as `deciding.probabilities` has it.
-            offered = tuple(
-                sorted({p[place] for p in pieces.values() if p[:place] == right[:place] and len(p) > place})
-            )
+            offered = tuple(sorted({piece[place] for piece in alike}))
             if len(offered) > 1:
                 choices.append(Choice(len(tokens) - 1, offered, offered.index(token)))
+                alike = [piece for piece in alike if piece[place] == token]
             tokens.append(token)
     return Example(tuple(tokens), tuple(choices))
 

@@ -33,7 +33,7 @@ WORDS: Final = tuple(
             "user", "assistant",
             *get_args(Tier), *PackMLState.__members__,
             *sorted({*KINDS.values(), "other"}), *get_args(Bucket), "up", "down", "none",
-            *sorted(DETECTORS_TOLD), "leads", "beside", "again", "first", "ready", "missing",
+            *sorted(DETECTORS_TOLD), "leads", "within", "beside", "again", "first", "ready", "missing",
             "deviates", "doubted", "settled",
             *(f"{mark}{n}" for mark in COUNTED for n in range(COUNT_MAX + 1)), "clear", "spoilt", "undecided",
             *GENERAL_CAUSES, END, OWN, YES, NO,

@@ -9,6 +9,7 @@ from agent.reasoning.fitting import candidates
 from agent.reasoning.repertoire import Preferred, repertoire_of
 from agent.reasoning.space import Draft, space_of
 from pipelines.questions import question_for
+from schemas.playbook import Playbook
 from tests.support.demo import demo_rules
 from tests.support.incidents import demo_playbook, demo_repertoire, incident
 
@@ -60,6 +61,26 @@ def test_a_deviation_stands_beside_the_causes_that_would_explain_it():
     ]
 
 
+def test_a_cause_that_shows_less_than_another_one_is_told_beside_it():
+    worn = next(rule for rule in demo_playbook().rules if rule.name == "worn_pad")
+    slip = next(sign for rule in demo_playbook().rules if rule.name == "oil_on_pads" for sign in rule.when[:1])
+    both = worn.model_copy(update={"name": "worn_and_slipping", "when": (*worn.when, slip)})
+    known = repertoire_of(demo_rules(), Playbook(rules=(worn, both)))
+    request = incident(("finger_position_mm", "high", "shift"), ("part_slip_mm", "high", "limit"))
+    evidence = canonical(request, known.rules.cell)
+    told = {c.rule.name: c.within for c in candidates(evidence, space_of(evidence, known), known)}
+    assert told == {"worn_pad": ("worn_and_slipping",), "worn_and_slipping": ()}
+    assert "leads shows1 partly0 lacks0 clear ready D01 within shows2 partly0 lacks0 clear" in (
+        question_for(request, known, "slots").prompt.messages[0].content
+    )
+
+
+def test_a_finding_is_about_a_measurement_that_is_believed():
+    """Two signs of the gripper: one is doubted, and the other shows nothing of the cause but has an episode."""
+    request = incident(("part_slip_mm", "high", "stuck"), ("lift_peak_a", "normal", "shift"))
+    assert found(request)["oil_on_pads"].lead == "S2"
+
+
 def test_an_answer_says_own_for_what_the_site_itself_does_against_the_cause():
     request = slipping(finger_position_mm="normal", lift_peak_a="normal")
     question = question_for(request, demo_repertoire(), "slots")
@@ -69,7 +90,9 @@ def test_an_answer_says_own_for_what_the_site_itself_does_against_the_cause():
         assert point is not None
         pieces.append(question.phrasing.piece(draft, point, option))
         draft = draft.take(option)
-    assert "".join(pieces) == " S01 yes D01 own own end end"
+    line = question.prompt.messages[0].content.splitlines()[2]
+    assert line.endswith(" S01")
+    assert "".join(pieces) == f" {line} yes D01 own own end end"
 
 
 def test_a_detector_of_the_site_is_told_as_another_one():
