@@ -38,15 +38,17 @@ def share_text(estimate: Estimate | None) -> str:
 
 
 def time_text(estimate: Estimate | None) -> str:
-    """Return a time with its interval; below a millisecond nobody cares how far.
+    """Return a time with its interval; of one below a millisecond only what its interval reaches, if that is more.
 
     >>> time_text(Estimate(0.0421, 0.040, 0.051)), time_text(Estimate(2.5, 2.0, 3.0))
     ('42.1 ms (40–51)', '2.50 s (2–3)')
+    >>> time_text(Estimate(2e-5, 1e-5, 3e-5)), time_text(Estimate(2e-5, 1e-5, 0.0073))
+    ('< 1 ms', '< 1 ms (–7.3)')
     """
     if estimate is None:
         return "–"
-    if estimate.high < 1e-3:
-        return "< 1 ms"
+    if estimate.value < 1e-3:
+        return "< 1 ms" if estimate.high < 1e-3 else f"< 1 ms (–{1e3 * estimate.high:.2g})"
     if estimate.value >= 1.0:
         return f"{estimate.value:.2f} s ({estimate.low:.2g}–{estimate.high:.2g})"
     return f"{1e3 * estimate.value:.3g} ms ({1e3 * estimate.low:.2g}–{1e3 * estimate.high:.2g})"
