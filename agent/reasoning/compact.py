@@ -9,15 +9,16 @@ One line for each tag, what it is called at its end, so that it is read with eve
 
     length very_high up limit leads shows1 partly0 lacks0 undecided ready D01 deviates first S01
 
-A tag leads a cause if a finding about that cause would be about this tag. `within` is a cause that shows all that the
-one before it does, and more; `beside` is a cause led by another tag that would explain this one too. How a cause's
-signs stand is told by counts, in words that always stand at the same distance: a small model then need not learn where
-one cause ends and the next begins. `again` is a tag after another one of its equipment that deviates as well, or is
-doubted as well. Values are told by their place among those that may be asked for (`v003` is the third). Every word of a
-kind is as long as the others, so that none is the beginning of another.
+A tag leads a cause if a finding about that cause would be about this tag. `within` is, before what is told of a cause,
+one that shows all that it does, and more; `beside` is a cause led by another tag that would explain this one too. How a
+cause's signs stand is told by counts, in words that always stand at the same distance: a small model then need not
+learn where one cause ends and the next begins. `again` is a tag after another one of its equipment that deviates as
+well, or is doubted as well. Values are told by their place among those that may be asked for (`v003` is the third).
+Every word of a kind is as long as the others, so that none is the beginning of another.
 
-The answer goes through the tags that a finding could be about, and repeats the line of each before it says yes or no:
-what is known about a tag then stands beside the decision, and a small model need not look for it.
+The answer goes through the tags that a finding could be about, and repeats the line of each before it says yes or no,
+and after a cause whether its remedy is ready: what is known then stands beside the decision, and a small model need not
+look for it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def prompt_of(evidence: CanonicalEvidence, space: PlanSpace, repertoire: Reperto
 
 
 class CompactPhrasing:
-    """Answers in slots, tag by tag, each after its line: ` … S01 yes D02 own own end … S02 no … S03 no end`."""
+    """Answers in slots, tag by tag, each after its line: ` … S01 yes D02 ready own own end … S02 no … end`."""
 
     name = "compact/3"
     opening: Final = ""
@@ -84,7 +85,8 @@ class CompactPhrasing:
                 passed = "".join(f" {self._lines[slot]} {NO}" for slot in before)
                 return passed + (f" {END}" if option == STOP else f" {self._lines[option]} {YES}")
             case "diagnosis":
-                return f" {cause_slots(draft.findings[-1].target.slot, self._found, self._repertoire)[option]}"
+                slot = cause_slots(draft.findings[-1].target.slot, self._found, self._repertoire)[option]
+                return "".join([f" {slot}", *(f" {_readiness(c)}" for c in self._found if c.rule.name == option)])
             case "action" if option == STOP:
                 return f" {END}"
             case "action":
@@ -163,6 +165,10 @@ def _deviates(sign: Sign) -> bool:
     return standing(sign) in DEVIATING
 
 
+def _readiness(candidate: Candidate) -> str:
+    return "ready" if candidate.ready else "missing"
+
+
 def _detectors(sign: Sign) -> list[str]:
     """Return who found it; a site's own detectors are told as one."""
     return sorted({name if name in DETECTORS_TOLD else "other" for name in sign.detectors})
@@ -173,9 +179,10 @@ def _causes(sign: Sign, found: Sequence[Candidate], repertoire: Repertoire) -> l
     slots = cause_slots(sign.slot, found, repertoire)
     words = []
     for one in led:
-        words += ["leads", *weighed(one.marks), "ready" if one.ready else "missing", slots[one.rule.name]]
+        words.append("leads")
         for other in _fewest([c for c in found if c.rule.name in one.within], WITHIN_MAX):
             words += ["within", *weighed(other.marks)]
+        words += [*weighed(one.marks), _readiness(one), slots[one.rule.name]]
     if _deviates(sign):
         for one in _fewest([c for c in found if c not in led and _explains(c, sign, repertoire)], BESIDE_MAX):
             words += ["beside", *weighed(one.marks)]

@@ -76,7 +76,7 @@ async def ask_all(
 
 
 def _proposer(configuration: Configuration, rules: Rules, models: Mapping[str, Model]) -> Reasoner:
-    """Return the reasoner for the first cell of a site."""
+    """Return the reasoner for the cell that a site's cases are about."""
     there = replace(
         configuration,
         plant=rules.plant,
@@ -85,7 +85,7 @@ def _proposer(configuration: Configuration, rules: Rules, models: Mapping[str, M
         playbook=rules.playbook,
         files={**configuration.files, **rules.files},
     )
-    return Reasoners(there, models=models).of(rules.plant.cells[0])["proposal"]
+    return Reasoners(there, models=models).of(rules.rulebook.cell)["proposal"]
 
 
 async def _ask(proposer: Reasoner, case: Case, rules: Rules) -> tuple[Asked, Mapping[str, str]]:

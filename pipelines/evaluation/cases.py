@@ -20,7 +20,7 @@ import msgspec
 from agent.guard.question import Rulebook
 from pipelines.config import cross_check, parse
 from schemas.catalogue import Catalogue
-from schemas.errors import RecordingError
+from schemas.errors import ConfigError, RecordingError
 from schemas.plans import ReasonerRequest
 from schemas.plant import Plant
 from schemas.playbook import Playbook
@@ -49,12 +49,14 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     published: tuple[Published, ...] = ()
 
 
-class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="site/1"):
+class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="site/1"):
     """The configuration that cases are about."""
 
     name: str
     files: dict[str, str]
     """Text of `plant.toml`, `catalogue.toml`, `policy.toml` and `playbook.toml`."""
+    cell: str = ""
+    """Path of the cell that they are about; empty: the first one."""
 
 
 class RightAction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,18 +108,13 @@ class Case(
 class Rules:
     """A site's files, parsed."""
 
-    rulebooks: Mapping[str, Rulebook]
-    """By cell path."""
+    rulebook: Rulebook
+    """Of the cell that cases are about."""
     plant: Plant
     catalogue: Catalogue
     policy: Policy
     playbook: Playbook
     files: Mapping[str, bytes]
-
-    @property
-    def rulebook(self) -> Rulebook:
-        """Of the first cell: cases of other cells need a site of their own."""
-        return next(iter(self.rulebooks.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +212,10 @@ def rules_of(site: Site) -> Rules:
     plant, catalogue = parse("plant.toml", files, Plant), parse("catalogue.toml", files, Catalogue)
     policy, playbook = parse("policy.toml", files, Policy), parse("playbook.toml", files, Playbook)
     cross_check(plant, catalogue, policy, playbook)
-    rulebooks = {cell.path: Rulebook(cell, catalogue, policy) for cell in plant.cells}
-    return Rules(rulebooks, plant, catalogue, policy, playbook, files)
+    cell = next((cell for cell in plant.cells if site.cell in ("", cell.path)), None)
+    if cell is None:
+        raise ConfigError("plant.toml", "cells", f"none has the path {site.cell!r} of site {site.name}", "Correct one")
+    return Rules(Rulebook(cell, catalogue, policy), plant, catalogue, policy, playbook, files)
 
 
 def site_of(name: str, files: Mapping[str, bytes]) -> Site:

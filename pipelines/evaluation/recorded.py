@@ -94,10 +94,10 @@ def _site(cell: _Cell, log: WholeLog, sites: dict[str, Site]) -> str:
             f"configuration blob {error.args[0]} is gone: restore the folder blobs/ from a backup"
         ) from error
     for name, site in sites.items():
-        if site.files == files and name.startswith(cell.path):
+        if site.files == files and site.cell == cell.path:
             return name
     name = f"{cell.path}#{len(sites) + 1}"
-    sites[name] = Site(name, files)
+    sites[name] = Site(name, files, cell.path)
     return name
 
 
@@ -114,4 +114,4 @@ def _case(incident_id: str, incident: _Incident, log: WholeLog, sites: Mapping[s
 
 
 def _assets(site: Site) -> dict[str, str]:
-    return {robot.id: robot.asset for cell in rules_of(site).plant.cells for robot in cell.robots}
+    return {robot.id: robot.asset for robot in rules_of(site).rulebook.cell.robots}

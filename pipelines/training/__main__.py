@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,7 @@ def train(
         print(f"{time.monotonic() - began:6.0f} s  {text}", file=sys.stderr, flush=True)
 
     model = fit(recipe, tell, done)
-    save(model, recipe, out)
+    save(model, asdict(recipe), out)
     weights = digest(sorted(out.glob("*.safetensors")))
     print(f"{out}: weights {weights}; write it to connectors/reasoners/embedded_model.py, SHA256")
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ class Recipe:
     """All that decides what the weights become, beside the code."""
 
     seed: int = 20
-    steps: tuple[int, ...] = (1000,)
+    steps: tuple[int, ...] = (1000, 1500)
     """Batches in each round."""
     batch: int = 64
     width: int = 96
@@ -78,17 +78,31 @@ def fit(recipe: Recipe, tell: Callable[[str], None], done: Path | None = None) -
     begun = Qwen2ForCausalLM.from_pretrained(done, dtype=torch.float32) if done is not None else None
     model = begun if begun is not None else Qwen2ForCausalLM(recipe.config())
     for number in range(len(recipe.steps) - 1 if done is not None else 0, len(recipe.steps)):
-        _round(torch, model, recipe, number, tell)
-        for weights in model.parameters():  # not its buffers: those are not stored, and computed anew in full
-            weights.data = weights.data.to(torch.bfloat16).float()
+        rng = chance(recipe.seed, TRAINING, *([number] if number else []))
+        drawn = batches(examples(rng), rng, recipe.batch)
+        tell(f"round {number + 1} of {len(recipe.steps)}")
+        train_on(model, drawn, steps=recipe.steps[number], highest=recipe.rate / 2**number, tell=tell)
     return model.eval()
 
 
-def _round(torch: Any, model: Any, recipe: Recipe, number: int, tell: Callable[[str], None]) -> None:
+def train_on(
+    model: Any, drawn: Iterator[Sequence[Example]], *, steps: int, highest: float, tell: Callable[[str], None]
+) -> None:
+    """Train a model in place on one thread; its weights are rounded to bfloat16 in the end.
+
+    Args:
+        model: A causal language model with the vocabulary of `pipelines.training.words`.
+        drawn: Batches; as many as there are steps are taken.
+        steps: How many.
+        highest: Learning rate at the end of the warm-up.
+        tell: Told the loss now and then.
+    """
+    import torch
+
     model.train()
-    highest, lost, steps = recipe.rate / 2**number, 0.0, recipe.steps[number]
+    lost = 0.0
     optimizer = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.98), weight_decay=0.01)
-    for step, batch in enumerate(itertools.islice(_batches(recipe, number), steps)):
+    for step, batch in enumerate(itertools.islice(drawn, steps)):
         for group in optimizer.param_groups:
             group["lr"] = highest * pace(step, steps)
         loss = _loss(torch, model, batch)
@@ -98,7 +112,9 @@ def _round(torch: Any, model: Any, recipe: Recipe, number: int, tell: Callable[[
         optimizer.step()
         lost = loss.item() if step == 0 else 0.98 * lost + 0.02 * loss.item()
         if step % 100 == 99 or step + 1 == steps:
-            tell(f"round {number + 1} of {len(recipe.steps)}, step {step + 1} of {steps}, loss {lost:.5f}")
+            tell(f"step {step + 1} of {steps}, loss {lost:.5f}")
+    for weights in model.parameters():  # not its buffers: those are not stored, and computed anew in full
+        weights.data = weights.data.to(torch.bfloat16).float()
 
 
 def pace(step: int, steps: int) -> float:
@@ -113,7 +129,7 @@ def pace(step: int, steps: int) -> float:
     return 0.02 + 0.49 * (1 + math.cos(math.pi * done))
 
 
-def save(model: Any, recipe: Recipe, folder: Path) -> None:
+def save(model: Any, recipe: Mapping[str, Any], folder: Path) -> None:
     """Write weights (bfloat16, safetensors), shape, tokenizer and recipe."""
     import torch
 
@@ -121,16 +137,16 @@ def save(model: Any, recipe: Recipe, folder: Path) -> None:
     model.generation_config.eos_token_id = SPECIAL.index("<|im_end|>")
     model.to(torch.bfloat16).save_pretrained(folder)
     write_tokenizer(folder)
-    (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+    (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
 
 
-def _batches(recipe: Recipe, number: int) -> Iterator[list[Example]]:
-    rng = chance(recipe.seed, TRAINING, *([number] if number else []))
-    stream = (example for example in examples(rng) if len(example.tokens) <= PROMPT_MAX)
+def batches(drawn: Iterator[Example], rng: np.random.Generator, size: int) -> Iterator[list[Example]]:
+    """Yield batches of examples that are about as long as each other, in random order, without end."""
+    stream = (example for example in drawn if len(example.tokens) <= PROMPT_MAX)
     while True:
-        pool = sorted(itertools.islice(stream, POOL * recipe.batch), key=lambda example: len(example.tokens))
+        pool = sorted(itertools.islice(stream, POOL * size), key=lambda example: len(example.tokens))
         for n in rng.permutation(POOL):
-            yield pool[int(n) * recipe.batch : (int(n) + 1) * recipe.batch]
+            yield pool[int(n) * size : (int(n) + 1) * size]
 
 
 def _loss(torch: Any, model: Any, batch: Sequence[Example]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from math import sqrt
 from typing import Any
@@ -76,8 +76,17 @@ def measure(
         seed: Of the incidents.
         wrong: Told about each plan that is not the right one.
     """
-    found = Measured(held_out.name, held_out.title)
-    for one, cell in drawn(held_out, count, seed=seed):
+    return measured(model, drawn(held_out, count, seed=seed), Measured(held_out.name, held_out.title), wrong)
+
+
+def measured(
+    model: TransformersModel,
+    incidents: Iterable[tuple[Incident, TrainingCell]],
+    found: Measured,
+    wrong: Callable[[str], None] = lambda _: None,
+) -> Measured:
+    """Ask a model about incidents, each of its cell, and count in `found`, which is returned."""
+    for one, cell in incidents:
         _ask(model, one, cell, found, wrong)
     return found
 

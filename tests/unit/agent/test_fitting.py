@@ -70,7 +70,7 @@ def test_a_cause_that_shows_less_than_another_one_is_told_beside_it():
     evidence = canonical(request, known.rules.cell)
     told = {c.rule.name: c.within for c in candidates(evidence, space_of(evidence, known), known)}
     assert told == {"worn_pad": ("worn_and_slipping",), "worn_and_slipping": ()}
-    assert "leads shows1 partly0 lacks0 clear ready D01 within shows2 partly0 lacks0 clear" in (
+    assert "leads within shows2 partly0 lacks0 clear shows1 partly0 lacks0 clear ready D01" in (
         question_for(request, known, "slots").prompt.messages[0].content
     )
 
@@ -92,7 +92,7 @@ def test_an_answer_says_own_for_what_the_site_itself_does_against_the_cause():
         draft = draft.take(option)
     line = question.prompt.messages[0].content.splitlines()[2]
     assert line.endswith(" S01")
-    assert "".join(pieces) == f" {line} yes D01 own own end end"
+    assert "".join(pieces) == f" {line} yes D01 ready own own end end"
 
 
 def test_a_detector_of_the_site_is_told_as_another_one():
