@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 
 import numpy as np
@@ -119,22 +118,3 @@ def test_the_generator_knows_the_faults_that_the_simulated_cell_has_rules_for():
     assert {fault.cause for fault in FAULTS} == {rule.name for rule in playbook.rules if rule.tier == "proposal"}
     tags = {tag.name for tag in demo_rules().cell.tags}
     assert {tag for fault in FAULTS for tag in (*fault.shows, *fault.normal, *fault.side)} <= tags
-
-
-def test_training_twice_on_one_thread_gives_the_same_weights(tmp_path):
-    pytest.importorskip("torch", reason="the extra `model` is not installed")
-    from pipelines.training.fit import Recipe, fit, save
-
-    recipe, said_of_it = Recipe(seed=3, steps=(3, 3), batch=8, width=32, layers=1), []
-    for name in ("first", "second"):
-        save(fit(recipe, said_of_it.append), recipe, tmp_path / name)
-    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second")]
-    assert hashlib.sha256(files[0]).digest() == hashlib.sha256(files[1]).digest()
-    first_only = Recipe(seed=3, steps=(3,), batch=8, width=32, layers=1)
-    save(fit(first_only, said_of_it.append), first_only, tmp_path / "first round")
-    save(fit(recipe, said_of_it.append, tmp_path / "first round"), recipe, tmp_path / "in two goes")
-    assert (tmp_path / "in two goes" / "model.safetensors").read_bytes() == files[0]
-    other = Recipe(seed=4, steps=(3,), batch=8, width=32, layers=1)
-    save(fit(other, said_of_it.append), other, tmp_path / "other")
-    assert (tmp_path / "other" / "model.safetensors").read_bytes() != files[0]
-    assert said_of_it[0].startswith("round 1 of 2, step 3 of 3, loss ")

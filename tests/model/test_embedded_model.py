@@ -24,7 +24,6 @@ from schemas.plans import Completion
 from tests.support.demo import CONFIG
 from tests.support.incidents import demo_repertoire, incident, oily_pads_and_dragging_drive
 
-pytestmark = pytest.mark.skipif(not (FOLDER / "model.safetensors").is_file(), reason="not trained yet: make model")
 HELD_OUT = {held_out.name: held_out for held_out in SETS}
 BYTES_MAX = 8_000_000
 LONG_S = 300.0
@@ -76,7 +75,6 @@ def test_it_is_not_asked_for_a_reflex(tmp_path):
 
 @pytest.fixture(scope="module")
 def model():
-    pytest.importorskip("torch", reason="the extra `model` is not installed")
     from connectors.reasoners.transformers_model import TransformersModel
 
     return TransformersModel(embedded_settings())
@@ -112,7 +110,6 @@ def test_not_one_action_is_proposed_where_nothing_is_wrong(model):
 
 @pytest.fixture(scope="module")
 def loaded() -> LocalModel:
-    pytest.importorskip("torch", reason="the extra `model` is not installed")
     local = LocalModel(embedded_settings())
     assert local.wait(LONG_S)
     return local

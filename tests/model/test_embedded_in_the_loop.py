@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from connectors.reasoners.cascade import Cascade
-from connectors.reasoners.embedded_model import FOLDER, embedded_settings
+from connectors.reasoners.embedded_model import embedded_settings
 from connectors.reasoners.playbook import PlaybookReasoner
 from pipelines.config import load
 from pipelines.demo.scenes import SCENES
@@ -21,14 +21,12 @@ from schemas.settings import CascadeSettings
 from tests.support.incidents import demo_playbook, demo_repertoire
 from tests.support.quick_plant import CONFIG
 
-pytestmark = pytest.mark.skipif(not (FOLDER / "model.safetensors").is_file(), reason="not trained yet: make model")
 SEED = 11
 LOAD_S = 200.0
 
 
 @pytest.fixture(scope="module")
 def model() -> LocalModel:
-    pytest.importorskip("torch", reason="the extra `model` is not installed")
     loaded = LocalModel(embedded_settings())
     assert loaded.wait(LOAD_S)
     return loaded
