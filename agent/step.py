@@ -53,7 +53,7 @@ def _react(turn: Turn, fact: AnyFact, before: CellState) -> None:
             if fact.episode_id not in before.incident_of:
                 _place(turn, fact)
         case facts.AnomalyUpdated():
-            _again(turn, before.incident_of.get(fact.episode_id, ""))
+            _again(turn, fact, before.incident_of.get(fact.episode_id, ""))
         case facts.AnomalyCleared():
             _cleared(turn, before.incident_of.get(fact.episode_id, ""))
         case facts.ReasonerAnswered():
@@ -154,8 +154,11 @@ def _reflex_at_work(state: CellState, incident: Incident) -> bool:
     )
 
 
-def _again(turn: Turn, incident_id: str) -> None:
-    """An episode goes on and nobody is at it: ask once more, with fresh evidence. A command in doubt is a person's."""
+def _again(turn: Turn, fact: facts.AnomalyUpdated, incident_id: str) -> None:
+    """An episode goes on and nobody is at it: ask once more, with fresh evidence. A command in doubt is a person's.
+
+    Where an effect was shown and the tag stands at normal, the detector is about to see it: then nobody is asked.
+    """
     incident = turn.state.incidents.get(incident_id)
     if incident is None or incident.kind != "process" or incident.escalation or turn.state.in_doubt(incident_id):
         return
@@ -163,7 +166,14 @@ def _again(turn: Turn, incident_id: str) -> None:
         return
     if turn.state.plans_of(incident_id) or turn.state.asks_of(incident_id):
         return
+    if incident.effective and _stands_at_normal(turn.state, fact):
+        return
     _put(turn, incident, "proposal")
+
+
+def _stands_at_normal(state: CellState, fact: facts.AnomalyUpdated) -> bool:
+    episode = state.episodes[fact.episode_id]
+    return any(tag.tag == episode.opened.tag and tag.bucket == "normal" for tag in fact.evidence.tags)
 
 
 def _cleared(turn: Turn, incident_id: str) -> None:

@@ -29,8 +29,9 @@ LOOK_S = 0.2
 """Wall time between two looks at whether it can go on."""
 JOIN_S = 10.0
 """Wall time for the consumer's thread to end."""
-HUNG_S = 60.0
-"""Wall time for one poll of the consumer; in order it takes less than the group's patience with us."""
+HUNG_S = 20.0
+"""Wall time for one poll of the consumer. It comes back after `POLL_MS`, also while the group waits for another member,
+and after `REVOKE_S` where cells have to stop."""
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ import psycopg
 from connectors.eventlog.chain import genesis, parse_head
 from connectors.eventlog.postgres_connect import SCHEMA, Database
 from connectors.eventlog.postgres_session import refused
+from connectors.eventlog.postgres_standstill import FUNCTION
 from connectors.eventlog.tables import COLUMNS
 from connectors.eventlog.walk import RawRow
 from schemas.errors import CodecError, LogCorrupt, LogError
@@ -95,7 +96,8 @@ CREATE TRIGGER cells_stay BEFORE DELETE OR TRUNCATE ON cells EXECUTE FUNCTION on
 CREATE TRIGGER cells_go_on BEFORE UPDATE ON cells FOR EACH ROW EXECUTE FUNCTION cell_goes_on();
 
 INSERT INTO log VALUES (1, {FORMAT}, gen_random_uuid()::text, 0, '', 0);
-"""
+
+{FUNCTION}"""
 
 _RAW = ", ".join(f"convert_to({c}, 'UTF8')" if c in ("cell", "type", "inputs") else c for c in COLUMNS.split(", "))
 

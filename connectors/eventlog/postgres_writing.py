@@ -23,6 +23,7 @@ from connectors.eventlog.filling import Filling, begun
 from connectors.eventlog.headfile import HeadFile
 from connectors.eventlog.postgres_connect import Database, connect, name_of
 from connectors.eventlog.postgres_session import Retry, away, may_pass, refused
+from connectors.eventlog.postgres_standstill import end_standstill
 from connectors.eventlog.work import End, Work
 from connectors.eventlog.writing import HEAD_SYNC_S, PAUSE_S
 from schemas.errors import ConnectionFault, LogError, LogHalted
@@ -171,9 +172,16 @@ class PostgresWriter:
             if not may_pass(error, self._db):
                 raise self._halt(_why(refused(error, self._settings), unknown)) from error
             self._give_up()
+            if isinstance(error, psycopg.errors.QueryCanceled):
+                self._make_way()
             if not retry.again():
                 failure = away(error, self._settings)
                 raise failure if unknown is None else self._halt(_why(failure, unknown)) from error
+
+    def _make_way(self) -> None:
+        """After a wait in vain: see whether somebody stands still in front of us."""
+        with contextlib.suppress(psycopg.Error, ConnectionFault):  # The next attempt says what is wrong.
+            end_standstill(self._connected(), self._settings)
 
     def _filled(self, db: Database, group: Sequence[Work]) -> _Try:
         """Lock the log's end, read what the group needs, and work out what to write."""

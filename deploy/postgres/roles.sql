@@ -25,5 +25,8 @@ GRANT INSERT ON jidoka.events, jidoka.subjects, jidoka.writers, jidoka.blobs TO 
 GRANT INSERT, UPDATE ON jidoka.cells, jidoka.positions, jidoka.heads, jidoka.states TO jidoka_writer;
 GRANT UPDATE (position, chain, recorded_at) ON jidoka.log TO jidoka_writer;
 GRANT SELECT ON ALL TABLES IN SCHEMA jidoka TO jidoka_reader;
+GRANT EXECUTE ON FUNCTION jidoka.end_standstill TO jidoka_writer;
 RESET ROLE;
+-- For that function alone: a writer may end another one that stands still with the log's end locked.
+GRANT pg_read_all_stats, pg_signal_backend TO jidoka_owner;
 SELECT format('REVOKE CREATE ON DATABASE %I FROM jidoka_owner', current_database()) \gexec

@@ -32,6 +32,8 @@ POLL_MAX = 500
 """Messages in one answer of the consumer."""
 REVOKE_S = 3.0
 """Wall time for cells to stop before their partition goes to another process; below the shortest session."""
+SOUGHT_WITHIN_S = 15.0
+"""Wall time for the library to find the group's coordinator and to begin to join, which takes well under a second."""
 DEALT_WITHIN_S = 30.0
 """Wall time within which a group has dealt its partitions, at the least; see `dealt_within_s`."""
 R = TypeVar("R")
@@ -74,13 +76,19 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
         self._stopping = threading.Event()
         self._joining_s: float | None = time.monotonic()
         """Wall time since which partitions are being dealt; None: they are dealt, perhaps none to us."""
+        self._began = False
+        """Whether the library has ever got as far as joining. Until then nobody in the group waits for us."""
         self._changes: queue.SimpleQueue[tuple[str, set[int]]] = queue.SimpleQueue()
 
     @property
     def stalled(self) -> ConnectionFault | None:
         """Why the group should be joined anew, by another process: partitions have been dealt for far too long."""
-        since_s, bound_s = self._joining_s, dealt_bound_s(self._decider.settings)
-        if since_s is None or time.monotonic() - since_s < bound_s:
+        if self._joining_s is None:
+            return None
+        since_s, bound_s = time.monotonic() - self._joining_s, dealt_bound_s(self._decider.settings)
+        if not self._began and since_s > SOUGHT_WITHIN_S:
+            return ConnectionFault(f"group {GROUP}: its coordinator was not asked within {SOUGHT_WITHIN_S:g} s")
+        if since_s < bound_s:
             return None
         return ConnectionFault(f"group {GROUP}: no partitions were dealt to us or to others for {bound_s:g} s")
 
@@ -92,7 +100,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
     def on_partitions_revoked(self, revoked: Any) -> None:
         """Stop the cells before another process may have them: it waits until all have said that they did."""
         numbers = {tp.partition for tp in revoked}
-        self._joining_s = time.monotonic()
+        self._began, self._joining_s = True, time.monotonic()
         try:
             self._await(self._decider.revoked(sorted(numbers)), REVOKE_S)
         except TimeoutError:
@@ -101,7 +109,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         """Note it: cells are started behind the poll, since folding a long log takes a while."""
-        self._joining_s = None
+        self._began, self._joining_s = True, None
         self._changes.put(("assigned", {tp.partition for tp in assigned}))
 
     def run(self) -> None:

@@ -160,13 +160,15 @@ def violations(folder: Path, postgres: PostgresSettings | None = None) -> list[s
 
 
 def _explained(said: Sequence[facts.AnyFact], ledger: Sequence[tuple[str, int]]) -> bool:
-    """Whether the PLC refused a command, the log says so too, and a person was called.
+    """Whether the PLC refused a command, the log says so too, and a later one mended it or a person was called.
 
     At twenty times the speed a busy machine may be late by seconds of plant time, and the PLC is right to refuse then.
     """
     refused = {command_id for command_id, state in ledger if state == State.REJECTED}
     failed = {f.command_id for f in said if isinstance(f, facts.CommandFailed) and "rejected" in f.reason}
-    return bool(refused) and refused == failed and any(isinstance(f, facts.IncidentEscalated) for f in said)
+    mended = any(isinstance(f, facts.IncidentClosed) and f.outcome == "effective" for f in said)
+    called = any(isinstance(f, facts.IncidentEscalated) for f in said)
+    return bool(refused) and refused == failed and (mended or called)
 
 
 def _plc(path: Path) -> tuple[list[tuple[str, int]], dict[str, float]]:

@@ -81,6 +81,45 @@ def test_a_service_that_is_dealt_nothing_for_too_long_ends_itself_and_the_next_o
     assert asyncio.run(asyncio.wait_for(run(configuration), WITHIN_S)) == {configuration.plant.cells[0].path}
 
 
+def test_a_poll_comes_back_while_the_group_waits_for_another_member(kafka_broker, tmp_path):
+    """Else a service that waits its turn would be taken for hung, and leave another dead member for the next one."""
+    apply_topics(settings_of(emptied(kafka_broker)))
+    configuration = configure(tmp_path / "config", kafka_broker, cells_n=1)
+
+    async def go() -> None:
+        async with deciding(configuration, configuration.settings.kafka, parts_of(configuration)) as running:
+            consumer = running.consumer
+            while not consumer._began:
+                await asyncio.sleep(0.1)
+            seen = []
+            for _ in range(20):
+                seen.append(consumer.polls_n)
+                await asyncio.sleep(0.25)
+            assert consumer._joining_s is not None, "it was dealt something: nobody was waited for"
+            assert seen[-1] - seen[0] > 10
+
+    with hung_member(kafka_broker):
+        asyncio.run(asyncio.wait_for(go(), WITHIN_S))
+
+
+def test_a_service_whose_coordinator_is_not_found_ends_itself_before_anybody_waits_for_it(
+    kafka_broker, tmp_path, monkeypatch
+):
+    """Seen on a busy machine: the library slept at its start and was never woken up."""
+
+    class Asleep(KafkaConsumer):
+        def poll(self, timeout_ms: int = 0, **arguments: object) -> dict[object, object]:
+            time.sleep(timeout_ms / 1000)
+            return {}
+
+    monkeypatch.setattr(stage, "KafkaConsumer", Asleep)
+    monkeypatch.setattr(stage, "SOUGHT_WITHIN_S", 2.0)
+    apply_topics(settings_of(emptied(kafka_broker)))
+    configuration = configure(tmp_path / "config", kafka_broker, cells_n=1)
+    with pytest.raises(ConnectionFault, match="its coordinator was not asked within 2 s"):
+        asyncio.run(asyncio.wait_for(run(configuration), WITHIN_S))
+
+
 def test_a_service_whose_client_does_not_come_back_from_a_poll_ends_itself(kafka_broker, tmp_path, monkeypatch, capfd):
     """Was: nothing was decided any more, for ever, and only a person could end it."""
     released = threading.Event()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from connectors.eventlog.postgres import PostgresStore
 from connectors.eventlog.postgres_connect import connect
+from connectors.eventlog.postgres_standstill import end_standstill
+from connectors.eventlog.postgres_tables import make_ready
 from connectors.eventlog.postgres_verify import verify_postgres
 from connectors.eventlog.postgres_writing import LOCK
 from schemas.errors import Fenced, LogError, LogHalted
@@ -178,6 +182,38 @@ def test_a_node_that_stands_still_in_a_transaction_holds_the_others_for_a_bounde
             still.close()
 
     run(go())
+
+
+def test_a_node_that_stands_still_in_the_middle_of_its_statements_is_ended_by_who_waits_for_it(
+    settings: PostgresSettings, tmp_path: Path
+) -> None:
+    """To the server it is busy, not idle: it has said what to do next, and not yet that this was all."""
+
+    async def go() -> None:
+        async with opened(settings, tmp_path) as store:
+            await store.take(CELL)
+            still = connect(settings, writes=True)
+            appended = None
+            with contextlib.suppress(psycopg.OperationalError), still.pipeline():
+                still.execute("BEGIN")
+                still.execute(LOCK).fetchall()
+                await asyncio.sleep(2 * settings.timeout_s)
+                appended = await store.append(CELL, [state_fact(1)], expected=0, advance={}, epoch=1)
+            assert appended is not None
+            assert still.broken
+
+    run(go())
+
+
+def test_nobody_is_ended_who_is_at_work_or_holds_nothing(settings: PostgresSettings) -> None:
+    with connect(settings, writes=True) as other, connect(settings, writes=True) as asking:
+        make_ready(asking, settings)
+        with other.pipeline():
+            other.execute("BEGIN")
+            other.execute("SELECT 1").fetchall()
+            time.sleep(1.5)
+            assert end_standstill(asking, settings) == []
+            other.execute("COMMIT")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,8 +19,11 @@ import pytest
 from connectors.clock import VirtualClock
 from connectors.eventlog.keys import load_public_key
 from connectors.eventlog.postgres import PostgresStore
+from connectors.eventlog.postgres_connect import connect
 from connectors.eventlog.postgres_reader import PostgresReader
+from connectors.eventlog.postgres_standstill import end_standstill
 from connectors.eventlog.postgres_verify import verify_postgres
+from connectors.eventlog.postgres_writing import LOCK
 from connectors.eventlog.sqlite import SqliteStore
 from connectors.eventlog.verify import verify
 from schemas.errors import Fenced, LogCorrupt, LogError
@@ -302,8 +307,8 @@ def test_with_the_roles_of_the_deploy_folder_writers_only_append_and_readers_onl
     )
     assert done.returncode == 0, done.stderr
     with postgres_server.admin() as db:
-        for name in ("writer", "reader"):
-            db.execute(f"CREATE ROLE a_{name} LOGIN PASSWORD '{PASSWORD}' IN ROLE jidoka_{name}")
+        for name, role in (("a_writer", "writer"), ("b_writer", "writer"), ("a_reader", "reader")):
+            db.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}' IN ROLE jidoka_{role}")
 
     def by(name: str) -> PostgresSettings:
         user = User(name=name, password_file=str(postgres_server.folder / "password"))
@@ -320,6 +325,8 @@ def test_with_the_roles_of_the_deploy_folder_writers_only_append_and_readers_onl
 
     run(go())
     assert verify_postgres(by("a_reader"), tmp_path / "a").ok
+    assert_ends_who_stands_still(by("a_writer"), by("b_writer"))
+    assert_ends_who_stands_still(by("a_writer"), by("a_reader"), allowed=False)
     tables = ("events", "log", "heads", "writers", "cells", "positions", "subjects", "blobs", "states")
     for name, allowed in (("a_writer", {"INSERT": set(tables) - {"log"}}), ("a_reader", {"INSERT": set()})):
         assert rights(postgres_server, settings, name, "INSERT", tables) == allowed["INSERT"]
@@ -327,6 +334,16 @@ def test_with_the_roles_of_the_deploy_folder_writers_only_append_and_readers_onl
         assert rights(postgres_server, settings, name, "TRUNCATE", tables) == set()
     assert rights(postgres_server, settings, "a_reader", "UPDATE", tables) == set()
     assert rights(postgres_server, settings, "a_writer", "UPDATE", tables) == {"heads", "cells", "positions", "states"}
+
+
+def assert_ends_who_stands_still(one: PostgresSettings, other: PostgresSettings, *, allowed: bool = True) -> None:
+    with connect(one, writes=True) as still, connect(other, writes=True) as waiting:
+        with contextlib.suppress(psycopg.OperationalError), still.pipeline():
+            still.execute("BEGIN")
+            still.execute(LOCK).fetchall()
+            time.sleep(1.2)
+            ended = end_standstill(waiting, other.model_copy(update={"timeout_s": 1.0}))
+        assert (len(ended) == 1) is still.broken is allowed
 
 
 def rights(

@@ -1,10 +1,12 @@
 """The scenes of the demo as sequences of facts: what the core concludes and wishes, without plant, model or broker."""
 
+import msgspec
 import pytest
 
 from agent.effects import AskReasoner, Dispatch, Notify, TakeSnapshot
 from agent.incident import Incident
 from schemas import facts
+from tests.support.builders import updated
 from tests.support.demo import demo_rules, with_policy
 from tests.support.story import DONE, Story
 
@@ -42,6 +44,31 @@ def test_slip_is_slowed_at_once_then_mended_with_approval_and_the_incident_close
     assert not story.state.plans
     assert not story.state.commands
     assert [f.command.action for f in story.of(facts.CommandIntended)] == ["set_motion_speed", "set_grip_force"]
+
+
+@pytest.mark.parametrize(("bucket", "asked_n"), [("normal", 0), ("very_high", 1)])
+def test_after_a_proven_effect_nobody_is_asked_about_an_episode_that_stands_at_normal_and_is_not_cleared_yet(
+    bucket, asked_n
+):
+    """Was: the reasoner saw nothing wrong any more, and a person was called to an incident that was mended."""
+    story = Story()
+    story.anomaly()
+    story.answer(SPEED_50)
+    story.done()
+    story.rebaselined()
+    story.answer(GRIP_40)
+    story.verified()
+    story.approve()
+    story.later(1).done()
+    story.verified()
+    story.rebaselined()
+    assert incident(story).effective
+    told = updated(story.at)
+    (tag,) = told.evidence.tags
+    now = msgspec.structs.replace(told.evidence, tags=(msgspec.structs.replace(tag, bucket=bucket),))
+    story.feed(msgspec.structs.replace(told, evidence=now))
+    assert len(story.outstanding(AskReasoner)) == asked_n
+    assert not incident(story).escalation
 
 
 def test_the_facts_of_the_reflex_come_in_the_order_append_act_append():
