@@ -23,6 +23,7 @@ from connectors.kafka.admin import require_topics
 from connectors.kafka.committing import PASSING, Committer
 from connectors.kafka.connection import connect, translate
 from connectors.kafka.handover import CaughtUp, Handover, Polled, Reads, Skipped
+from connectors.kafka.rejoining import join_to_the_end
 from connectors.kafka.sole_reader import SoleReader
 from connectors.kafka.starting import Start, start_of
 from schemas.errors import ConnectionFault
@@ -106,6 +107,7 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
         self._stopping = threading.Event()
         self._held: frozenset[TopicPartition] = frozenset()
         # Of the thread alone.
+        self._consumer: Any = None
         self._read: dict[TopicPartition, int] = {}
         self._unplaced: set[TopicPartition] = set()
         self._targets: dict[TopicPartition, tuple[int, int]] = {}
@@ -141,6 +143,7 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Leave what is somebody else's now."""
+        join_to_the_end(self._consumer)
         self.committer.forget(revoked)
         for place in revoked:
             self._targets.pop(place, None)
@@ -188,7 +191,7 @@ class PlantReader(threading.Thread, ConsumerRebalanceListener):  # type: ignore[
         """Connect and read until told to end, or until the consumer is of no use any more."""
         topics, session_ms = list(self._first), int(self._settings.session_s * 1000)
         require_topics(self._settings, topics)
-        consumer = connect(
+        consumer = self._consumer = connect(
             KafkaConsumer,
             self._settings,
             **CONSUMER,

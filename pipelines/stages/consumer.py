@@ -19,6 +19,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import OffsetAndMetadata
 
+from connectors.kafka.rejoining import join_to_the_end
 from pipelines.stages.deciding import ANOMALIES, OPERATORS, Decider
 from schemas.errors import ConnectionFault
 from schemas.settings import KafkaSettings
@@ -73,6 +74,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
         self.polling = False
         """Whether one is under way: it is the library's, and takes `POLL_MS` and what the group takes."""
         self._decider, self._loop = decider, loop
+        self._consumer: Any = None
         self._stopping = threading.Event()
         self._joining_s: float | None = time.monotonic()
         """Wall time since which partitions are being dealt; None: they are dealt, perhaps none to us."""
@@ -99,6 +101,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
     # ConsumerRebalanceListener: called by the consumer's own thread, which sends heartbeats and joins groups.
     def on_partitions_revoked(self, revoked: Any) -> None:
         """Stop the cells before another process may have them: it waits until all have said that they did."""
+        join_to_the_end(self._consumer)
         numbers = {tp.partition for tp in revoked}
         self._began, self._joining_s = True, time.monotonic()
         try:
@@ -115,7 +118,7 @@ class Consumer(threading.Thread, ConsumerRebalanceListener):  # type: ignore[mis
     def run(self) -> None:
         """Poll until told to stop."""
         settings = self._decider.settings
-        consumer = KafkaConsumer(
+        consumer = self._consumer = KafkaConsumer(
             **self._decider.connection,
             group_id=GROUP,
             enable_auto_commit=False,
