@@ -53,7 +53,7 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 # The embedded model again from its seed: the same weights on the same torch and kind of processor (docs/model-card.md).
-model: install
+model: .venv/.model-installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.training train
 
 acceptance: install

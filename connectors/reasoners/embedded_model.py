@@ -18,7 +18,7 @@ PACKAGES: Final = ("torch", "transformers")
 
 def installed() -> bool:
     """Return whether the model can be loaded here: weights and the extra `model` are there. Imports nothing."""
-    there = (FOLDER / "model.safetensors").is_file()
+    there = bool(SHA256) and (FOLDER / "model.safetensors").is_file()
     return there and all(find_spec(package) is not None for package in PACKAGES)
 
 

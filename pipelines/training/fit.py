@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,14 +131,19 @@ def pace(step: int, steps: int) -> float:
 
 
 def save(model: Any, recipe: Mapping[str, Any], folder: Path) -> None:
-    """Write weights (bfloat16, safetensors), shape, tokenizer and recipe."""
+    """Write weights (bfloat16, safetensors), shape, tokenizer and recipe; what is in `folder` is replaced as a whole."""
     import torch
 
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     model.generation_config.eos_token_id = SPECIAL.index("<|im_end|>")
-    model.to(torch.bfloat16).save_pretrained(folder)
-    write_tokenizer(folder)
-    (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+        unfinished = Path(beside) / "model"
+        model.to(torch.bfloat16).save_pretrained(unfinished)
+        write_tokenizer(unfinished)
+        (unfinished / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+        if folder.exists():
+            folder.rename(Path(beside) / "before")
+        unfinished.rename(folder)
 
 
 def batches(drawn: Iterator[Example], rng: np.random.Generator, size: int) -> Iterator[list[Example]]:

@@ -58,7 +58,11 @@ class Incident:
     """A fault that can be told cannot be mended: an action is not there, or not with that value now."""
 
     def drafts(self) -> Iterator[tuple[Draft, str]]:
-        """Yield the choices that lead to the right answer: the draft before each, and the option."""
+        """Yield the choices that lead to the right answer: the draft before each, and the option.
+
+        Raises:
+            ValueError: it is none that could have been chosen.
+        """
         draft = Draft(self.space)
         for option in self._options():
             yield draft, option
@@ -75,7 +79,9 @@ class Incident:
             target = next(target for target in self.space.targets if target.slot == finding.slot)
             options += [finding.slot, finding.diagnosis]
             for action in finding.actions:
-                offered = next(a for a in target.actions if a.name == action.name)
+                offered = next((a for a in target.actions if a.name == action.name), None)
+                if offered is None or {argument.name for argument in offered.args} != set(action.args):
+                    raise ValueError(f"{action.name} with {', '.join(action.args) or 'nothing'} was not offered")
                 options += [action.name, *(f"{action.args[argument.name]:.6g}" for argument in offered.args)]
             options.append(STOP)
         return [*options, STOP]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from math import sqrt
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ import numpy as np
 from agent.reasoning.deciding import decide
 from connectors.reasoners.playbook import answer
 from connectors.reasoners.transformers_model import TransformersModel
+from pipelines.evaluation.intervals import share
 from pipelines.questions import question_for
 from pipelines.training.cells import TrainingCell
 from pipelines.training.held_out import HeldOutSet, drawn
@@ -21,7 +21,6 @@ from pipelines.training.incidents import Incident
 from schemas.plans import Plan
 
 DEADLINE_S = 300.0
-Z_95 = 1.96
 Done = frozenset[tuple[str, tuple[tuple[str, float], ...]]]
 """The actions of a plan with their values."""
 
@@ -49,11 +48,12 @@ class Measured:
 
     def summary(self) -> dict[str, Any]:
         """Return counts, shares and intervals."""
-        low, high = wilson(self.exact, self.incidents)
+        exact = share(self.exact, self.incidents)
+        assert exact is not None, "nothing was asked"
         kept = {key: value for key, value in asdict(self).items() if not isinstance(value, list)}
         return kept | {
-            "exact_share": round(self.exact / self.incidents, 4),
-            "exact_95": [round(low, 4), round(high, 4)],
+            "exact_share": round(exact.value, 4),
+            "exact_95": [round(exact.low, 4), round(exact.high, 4)],
             "cpu_ms_p50": round(float(np.percentile(self.cpu_ms, 50)), 1),
             "cpu_ms_p95": round(float(np.percentile(self.cpu_ms, 95)), 1),
         }
@@ -89,17 +89,6 @@ def measured(
     for one, cell in incidents:
         _ask(model, one, cell, found, wrong)
     return found
-
-
-def wilson(hits: int, of: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson, 1927).
-
-    >>> [round(x, 4) for x in wilson(995, 1000)]
-    [0.9883, 0.9979]
-    """
-    share, z2 = hits / of, Z_95**2
-    middle, half = share + z2 / (2 * of), Z_95 * sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return max(0.0, (middle - half) / (1 + z2 / of)), min(1.0, (middle + half) / (1 + z2 / of))
 
 
 def _ask(

@@ -113,7 +113,7 @@ def tune(
         model, batches(mixed(learnt, rng, recipe.share), rng, recipe.batch), steps=recipe.steps, highest=recipe.rate,
         tell=tell,
     )  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)  # Appears only when it was measured.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as unfinished:
         folder = Path(unfinished) / "model"
         save(model.eval(), asdict(recipe), folder)

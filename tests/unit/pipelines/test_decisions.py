@@ -56,6 +56,9 @@ def test_a_cause_that_is_given_is_kept():
 def test_what_could_not_have_been_chosen_is_left_out_and_said():
     (line,) = learnt(RightFinding("gripper", (), (force(33.3),)))
     assert line.startswith("c1: '33.3' is not one of")
+    for action in ("set_conveyor_speed", "set_grip_forse"):
+        (line,) = learnt(RightFinding("gripper", (), (RightAction(action),)))
+        assert line == f"c1: {action} with nothing was not offered"
     (line,) = learnt(RightFinding("drive", ("drive_drag",)), request=incident(("part_slip_mm", "high", "limit")))
     assert line == "c1: nothing of drive was found, so that no finding can be about it"
 
