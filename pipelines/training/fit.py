@@ -131,7 +131,7 @@ def pace(step: int, steps: int) -> float:
 
 
 def save(model: Any, recipe: Mapping[str, Any], folder: Path) -> None:
-    """Write weights (bfloat16, safetensors), shape, tokenizer and recipe; what is in `folder` is replaced as a whole."""
+    """Write weights (bfloat16, safetensors), shape, tokenizer and recipe; `folder` is replaced as a whole."""
     import torch
 
     folder.parent.mkdir(parents=True, exist_ok=True)
