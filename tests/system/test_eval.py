@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from functools import cache
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -15,6 +18,8 @@ from pipelines.simulation import Simulation
 from pipelines.whole_log import WholeLog
 from schemas import facts
 from schemas.errors import LogError
+from schemas.facts import encode
+from schemas.sentences import Sentence
 from tests.support.demo import CONFIG
 
 
@@ -85,8 +90,57 @@ async def mended() -> tuple[Simulation, WholeLog]:
     return simulation, WholeLog([record async for record in simulation.store.read_all()], simulation.blobs)
 
 
+@cache
+def mended_log() -> WholeLog:
+    return asyncio.run(mended())[1]
+
+
+def woven(log: WholeLog, after: type, *said: facts.AnyFact) -> WholeLog:
+    """Return the log with facts behind the first of a kind."""
+    at = next(n for n, record in enumerate(log.records) if isinstance(record.fact, after)) + 1
+    more = [replace(log.records[at], type="", data=encode(fact)) for fact in said]
+    return WholeLog([*log.records[:at], *more, *log.records[at:]], log.blobs)
+
+
+def first(log: WholeLog, kind: type, tier: str = "") -> facts.AnyFact:
+    found = (record.fact for record in log.records if isinstance(record.fact, kind))
+    return next(f for f in found if not tier or getattr(f, "request", f).tier == tier)
+
+
+def test_a_sentence_in_a_log_is_no_case_and_no_hindrance():
+    log = mended_log()
+    asked = first(log, facts.ReasonerAsked, "proposal")
+    sentence = Sentence("r1", "anna", "en", "grip with 40 N")
+    request = msgspec.structs.replace(asked.request, incident_id="", sentence=sentence)
+    about = msgspec.structs.replace(asked, request=request)
+    assert recorded_set(woven(log, facts.ReasonerAsked, about), "a log").cases == recorded_set(log, "a log").cases
+
+
+def test_a_plan_outside_any_incident_is_no_case_and_no_hindrance():
+    log = mended_log()
+    proposed = first(log, facts.PlanProposed, "proposal")
+    (command,) = proposed.commands
+    command = msgspec.structs.replace(command, incident_id="", command_id="c9", plan_id="p9")
+    alone = msgspec.structs.replace(proposed, origin="operator", incident_id="", plan_id="p9", commands=(command,))
+    done = facts.EffectVerified(at=alone.at, command_id="c9", rows=10, worst=0.0)
+    completed = facts.PlanCompleted(at=alone.at, plan_id="p9")
+    more = woven(log, facts.PlanCompleted, alone, done, completed)
+    assert recorded_set(more, "a log").cases == recorded_set(log, "a log").cases
+
+
+def test_a_proven_plan_stands_beside_the_question_that_it_answered_and_no_later_one():
+    log = mended_log()
+    asked = first(log, facts.ReasonerAsked, "proposal")
+    later = msgspec.structs.replace(
+        asked.request, request_id="later", evidence=msgspec.structs.replace(asked.request.evidence, state="HELD")
+    )
+    again = woven(log, facts.PlanCompleted, msgspec.structs.replace(asked, request=later))
+    (case,) = recorded_set(again, "a log").cases
+    assert case.request == asked.request
+
+
 def test_what_was_proven_in_a_log_becomes_a_case_and_what_was_not_does_not(tmp_path):
-    simulation, log = asyncio.run(mended())
+    log = mended_log()
     found = recorded_set(log, "a log")
     (case,) = found.cases
     ((finding,),) = (right.findings for right in case.right)
@@ -97,6 +151,6 @@ def test_what_was_proven_in_a_log_becomes_a_case_and_what_was_not_does_not(tmp_p
     path.write_text(text_of(found))
     (result,) = json.loads(run(path, "--json").stdout)
     assert result["figures"][0]["exact"]["value"] == 1.0
-    unproven = WholeLog([r for r in log.records if r.type != "effect.verified/1"], simulation.blobs)
+    unproven = WholeLog([r for r in log.records if r.type != "effect.verified/1"], log.blobs)
     with pytest.raises(LogError, match="nothing that was proven right"):
         recorded_set(unproven, "a log")
