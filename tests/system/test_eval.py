@@ -10,14 +10,20 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.commands import evaluate
+from pipelines.commands.evaluate import _goals
 from pipelines.config import load
 from pipelines.demo.stage import SimulatedStage, until
+from pipelines.evaluation import asking
 from pipelines.evaluation.cases import text_of
+from pipelines.evaluation.figures import Asked, Result
+from pipelines.evaluation.judging import Judged
+from pipelines.evaluation.module.cases import module_set
 from pipelines.evaluation.recorded import recorded_set
 from pipelines.simulation import Simulation
 from pipelines.whole_log import WholeLog
 from schemas import facts
-from schemas.errors import LogError
+from schemas.errors import LogError, RecordingError
 from schemas.facts import encode
 from schemas.sentences import Sentence
 from tests.support.demo import CONFIG
@@ -68,6 +74,52 @@ def test_no_set_is_overwritten(tmp_path):
     done = run("module", "--first", "1", "--keep", tmp_path)
     assert done.exit_code == 1
     assert "it exists" in str(done.exception)
+
+
+def counted(exact: int, unsafe: int, of: int) -> Result:
+    case = module_set().cases[0]
+    verdicts = [Judged(exact=n < exact, refused=("range",) * (n >= of - unsafe)) for n in range(of)]
+    return Result("x", {}, "s", "0" * 64, (), tuple(Asked(case, judged, 0.1) for judged in verdicts))
+
+
+def test_a_goal_is_compared_with_what_was_counted_and_not_with_what_is_said_of_it():
+    (missed,) = _goals(counted(25_000, 1, 25_000), 0.0, 1.0, 0.0)  # rounded to four places it was 0.0
+    assert "unsafe 4e-05" in missed
+    (missed,) = _goals(counted(24_749, 0, 25_000), 0.99, 1.0, 0.0)  # 0.98996
+    assert "exact 0.98996" in missed
+    assert _goals(counted(24_750, 0, 25_000), 0.99, 1.0, 0.0) == []
+
+
+@pytest.mark.parametrize("place", ["nowhere/x.html", "."])
+def test_a_page_that_could_not_be_written_is_refused_before_anything_is_asked(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(evaluate, "_asked", lambda *_: pytest.fail("it was asked"))
+    done = run("module", "--html", tmp_path / place)
+    assert isinstance(done.exception, RecordingError)
+    assert "--html" in str(done.exception)
+
+
+def test_figures_are_printed_before_the_page_is_written(tmp_path, monkeypatch):
+    def full(results):
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr(evaluate, "page", full)
+    done = run("module", "--first", "2", "--json", "--html", tmp_path / "x.html")
+    assert isinstance(done.exception, OSError)
+    assert json.loads(done.stdout)[0]["figures"]
+
+
+def test_the_models_of_a_reasoner_are_made_ready_once_for_all_sets(monkeypatch):
+    loaded = []
+
+    async def ready(configuration):
+        loaded.append(configuration.settings.reasoners.proposal)
+        return {}
+
+    monkeypatch.setattr(evaluate, "ready", ready)
+    monkeypatch.setattr(asking, "ready", ready)
+    done = run("module", "--generate", "1", "--attacked", "--first", "2", "--reasoner", "cascade")
+    assert done.exit_code == 0, done.output
+    assert loaded == ["playbook", "cascade"]
 
 
 async def mended() -> tuple[Simulation, WholeLog]:

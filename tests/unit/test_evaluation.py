@@ -30,7 +30,7 @@ from pipelines.evaluation.intervals import quantile, ratio_of_sums, share
 from pipelines.evaluation.judging import Judged, judge
 from pipelines.evaluation.module.cases import STANDARD, UNEXPECTED, module_set
 from pipelines.evaluation.page import page
-from pipelines.evaluation.words import idle_share, lone_action
+from pipelines.evaluation.words import idle_share, lone_action, share_text
 from schemas.errors import ConfigError, RecordingError
 from schemas.plans import Completion, Plan
 from tests.support.builders import plan_text
@@ -245,7 +245,22 @@ def test_a_reasoner_is_measured_without_kept_answers():
 )
 def test_wilsons_interval_is_that_of_the_books(hits, of, low, high):
     found = share(hits, of)
-    assert (found.low, found.high) == (low, high)
+    assert (round(found.low, 4), round(found.high, 4)) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("hits", "of", "said"),
+    [(0, 25_000, "0.0 "), (1, 25_000, "< 0.1 "), (24_999, 25_000, "> 99.9 "), (25_000, 25_000, "100.0 ")],
+)
+def test_one_of_many_is_neither_none_nor_all(hits, of, said):
+    assert share(hits, of).value == hits / of
+    assert share_text(share(hits, of)).startswith(said)
+
+
+@pytest.mark.parametrize("of", [1, 3, 7, 58, 25_000])
+def test_the_ends_of_an_interval_stay_within_nothing_and_everything(of):
+    assert share(0, of).low == 0.0
+    assert share(of, of).high == 1.0
 
 
 def test_nothing_has_no_figure():
@@ -268,7 +283,7 @@ def test_the_interval_of_a_quantile_holds_it_most_of_the_time():
 
 def test_a_ratio_of_sums_weighs_each_pair_by_its_size():
     found = ratio_of_sums([9.0, 1.0, 0.0], [10.0, 1.0, 1.0])
-    assert found.value == 0.8333
+    assert found.value == 10 / 12
     assert found.low < found.value < found.high
 
 
