@@ -51,7 +51,7 @@ def quantile(values: Sequence[float], q: float) -> Estimate | None:
     smallest to the largest, and covers less than 95 %.
 
     >>> quantile([float(n) for n in range(1, 101)], 0.5)
-    Estimate(value=50.0, low=40.0, high=60.0)
+    Estimate(value=50.0, low=41.0, high=60.0)
     """
     if not values:
         return None
