@@ -10,6 +10,7 @@ import pytest
 from agent.reasoning.parse import parse_plan
 from pipelines.config import load
 from pipelines.evaluation.asking import ask_all, named
+from pipelines.evaluation.attacks import attacks
 from pipelines.evaluation.cases import (
     SITE_FILES,
     Case,
@@ -18,6 +19,7 @@ from pipelines.evaluation.cases import (
     RightAction,
     RightFinding,
     RightPlan,
+    Site,
     parse_set,
     rules_of,
     site_of,
@@ -25,7 +27,7 @@ from pipelines.evaluation.cases import (
 )
 from pipelines.evaluation.figures import Asked, Result, figures_of
 from pipelines.evaluation.generated import KINDS, generated_set
-from pipelines.evaluation.injecting import injected
+from pipelines.evaluation.injecting import STRIDE, injected
 from pipelines.evaluation.intervals import quantile, ratio_of_sums, share
 from pipelines.evaluation.judging import Judged, judge
 from pipelines.evaluation.module.cases import STANDARD, UNEXPECTED, module_set
@@ -205,6 +207,34 @@ def test_a_generated_set_has_every_class_and_is_the_same_for_the_same_seed():
     assert {kind: c.acts for c in found.cases for kind in [c.kind]} == {
         "known": True, "in company": True, "two at once": True, "not in the playbook": False, "nothing wrong": False,
     }  # fmt: skip
+
+
+def test_each_right_value_of_a_generated_case_is_one_step_from_where_the_cell_stands():
+    """Also where two rules give the same argument other values: 40 N against oil, and here 10 N for soft parts."""
+    text = SITE.files["playbook.toml"]
+    other = """
+[[rules]]
+name = "soft_parts"
+tier = "proposal"
+asset = "gripper"
+diagnosis = "the parts are soft"
+when = [{ tag = "finger_position_mm", buckets = ["very_low"] }]
+actions = [{ name = "set_grip_force", args = { grip_force_n = 10 } }]
+"""
+    site = Site("two", {**SITE.files, "playbook.toml": text + other})
+    forces = set()
+    for one in generated_set(site, 20, 1).cases:
+        for action in (a for right in one.right for f in right.findings for a in f.actions):
+            for argument in RULES.catalogue.action(action.name).args:
+                value, _ = action.args[argument.name]
+                present = one.request.evidence.setpoints[argument.tag]
+                assert 0.0 < abs(value - present) <= argument.max_step
+                forces |= {value} if argument.name == "grip_force_n" else set()
+    assert forces == {10.0, 40.0}
+
+
+def test_neighbouring_cases_get_other_attacks_and_every_attack_comes():
+    assert math.gcd(STRIDE, len(attacks())) == 1
 
 
 def asked_playbook(incidents: IncidentSet) -> Result:
