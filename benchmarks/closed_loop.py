@@ -8,7 +8,8 @@ Downtime is plant time in which no good part was in the making: stops, and cycle
 a slower pace too. Avoided, of each: Σ(none − agent) / Σ(none − oracle), with a bootstrap interval over the seeds.
 
 Each seed's result is kept in `--out`: Ctrl-C loses one seed at most, and the same command goes on. Results of other
-code, another horizon or other agents are not taken over.
+code, the benchmark's own too, another configuration or horizon, other agents or other weights are not taken over. How
+it goes is told on stderr.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from pipelines.config import Configuration, load
 from pipelines.evaluation.asking import named, ready
 from pipelines.evaluation.intervals import ratio_of_sums
 from pipelines.opening import VERSION, code_sha256
+from pipelines.questions import Model
 from pipelines.reasoning import Reasoners
 from pipelines.soak import Progress, run
 from pipelines.soak_units import Outcome, Unit
@@ -46,8 +48,25 @@ FIGURES = ("downtime_s", "lost_s", "stopped_s", "scrap_n", "actions_n")
 OUT = Path("var/closed-loop")
 
 
-def unit(configuration: Configuration, agents: Sequence[str], models: Any, seed: int, horizon_s: float) -> Outcome:
-    """Run one seed under everybody."""
+def unit(
+    configuration: Configuration,
+    agents: Sequence[str],
+    models: Mapping[str, Model],
+    seed: int,
+    horizon_s: float,
+    runner: asyncio.Runner,
+) -> Outcome:
+    """Run one seed under everybody.
+
+    Args:
+        configuration: Whose plant and rules.
+        agents: Reasoners by name.
+        models: Of all of them, loaded.
+        seed: Of the trouble, and of the plant.
+        horizon_s: Plant time behind the onset.
+        runner: One for all seeds. A question whose time was up goes on in its thread and lets the next one in through
+            the loop in which it was put: in one that is closed by then, nobody would get in any more.
+    """
     which = trouble(seed)
     nothing = alone(configuration, which, horizon_s)
     known, plan = best(configuration, which, horizon_s, nothing)
@@ -55,9 +74,13 @@ def unit(configuration: Configuration, agents: Sequence[str], models: Any, seed:
     for agent in agents:
         chosen = named(configuration, agent)
         reasoners = Reasoners(chosen, models=models).of(configuration.plant.cells[0])
-        lost[agent] = asyncio.run(under_agent(configuration, which, horizon_s, reasoners))
+        lost[agent] = runner.run(under_agent(configuration, which, horizon_s, reasoners))
     figures = {f"{agent}.{key}": float(value) for agent, each in lost.items() for key, value in asdict(each).items()}
-    print(f"seed {seed}: {which.name} at {which.severity:g}; {_said(lost)}; oracle: {_plan(plan)}", flush=True)
+    print(
+        f"seed {seed}: {which.name} at {which.severity:g}; {_said(lost)}; oracle: {_plan(plan)}",
+        file=sys.stderr,
+        flush=True,
+    )
     return Outcome(1, (), figures)
 
 
@@ -120,21 +143,35 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
     configuration, agents = load(options.config), tuple(dict.fromkeys(options.agent or ["playbook"]))
-    models = {
-        name: model for agent in agents for name, model in asyncio.run(ready(named(configuration, agent))).items()
-    }
     seeds = range(options.first, options.first + options.seeds)
-    progress = Progress(options.out / f"{_key(configuration, agents, options.horizon)}.jsonl", fresh=options.fresh)
-    units = [
-        Unit(str(seed), lambda seed=seed: unit(configuration, agents, models, seed, options.horizon))  # type: ignore[misc]
-        for seed in seeds
-    ]
     stopped = False
-    try:
-        run("closed loop", units, progress)
-    except KeyboardInterrupt:
-        stopped = True
-        print("stopped: the same command goes on", file=sys.stderr)
+    with asyncio.Runner() as runner:
+        models = _loaded(configuration, agents, runner)
+        key = _key(configuration, agents, options.horizon, models)
+        progress = Progress(options.out / f"{key}.jsonl", fresh=options.fresh)
+        units = [
+            Unit(str(seed), lambda seed=seed: unit(configuration, agents, models, seed, options.horizon, runner))  # type: ignore[misc]
+            for seed in seeds
+        ]
+        try:
+            run("closed loop", units, progress)
+        except KeyboardInterrupt:
+            stopped = True
+            print("stopped: the same command goes on", file=sys.stderr)
+    result = _kept(options, seeds, agents, progress)
+    print(json.dumps(result, indent=1))
+    return 130 if stopped else 0
+
+
+def _loaded(configuration: Configuration, agents: Sequence[str], runner: asyncio.Runner) -> dict[str, Model]:
+    models: dict[str, Model] = {}
+    for agent in agents:
+        models |= runner.run(ready(named(configuration, agent)))
+    return models
+
+
+def _kept(options: argparse.Namespace, seeds: range, agents: Sequence[str], progress: Progress) -> dict[str, Any]:
+    """Write result and drawing, by names that tell the seeds: two of them do not replace five hundred."""
     done_n = sum(str(seed) in progress.done for seed in seeds)
     result = {
         "benchmark": "closed_loop",
@@ -146,18 +183,37 @@ def main(arguments: list[str] | None = None) -> int:
         "agents": figures(progress.done, seeds, agents),
         "mean_downtime_s": by_fault(progress.done, seeds, ("none", *agents, "oracle")),
     }
-    (options.out / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    which = f"{seeds.start}-{seeds.stop - 1}"
+    (options.out / f"result-{which}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     title = f"Downtime behind a fault, mean of {done_n} runs of {options.horizon / 60:.0f} min"
     drawn = svg(title, result["mean_downtime_s"], ("none", *agents, "oracle"), "s")
-    (options.out / "closed-loop.svg").write_text(drawn, encoding="utf-8")
-    print(json.dumps(result, indent=1))
-    return 130 if stopped else 0
+    (options.out / f"closed-loop-{which}.svg").write_text(drawn, encoding="utf-8")
+    return result
 
 
-def _key(configuration: Configuration, agents: Sequence[str], horizon_s: float) -> str:
-    """Return a name under which only results of the same experiment lie."""
+def _key(
+    configuration: Configuration,
+    agents: Sequence[str],
+    horizon_s: float,
+    models: Mapping[str, Model],
+    folder: Path = Path(__file__).parent,
+) -> str:
+    """Return a name under which only results of the same experiment lie.
+
+    Args:
+        configuration: Whose plant and rules.
+        agents: Reasoners by name.
+        horizon_s: Plant time behind the onset.
+        models: Of all of them, loaded: a model's identity has the digest of its weights.
+        folder: Of the benchmark's own code.
+    """
     files = [configuration.sha256(name) for name in sorted(configuration.files)]
-    return hashlib.sha256(json.dumps([code_sha256(), files, agents, horizon_s]).encode()).hexdigest()[:16]
+    own = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        own.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    weights = {name: model.identity for name, model in sorted(models.items())}
+    depends = [code_sha256(), own.hexdigest(), files, agents, horizon_s, weights]
+    return hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:16]
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pipelines.soak_units import Outcome, Unit, support
+from schemas.errors import ConnectionFault
 
 HOSTILE_PLANS_N, HOSTILE_UNIT_N = 100_000, 1_000
 INJECTED_UNIT_N = 200
@@ -52,9 +54,13 @@ def random_weights(seed: int) -> Iterator[Unit]:
 def _answers(seed: int, start: int) -> Outcome:
     incidents, schema = support("incidents"), support("schema")
     prompt, _ = incidents.asked(incidents.oily_pads_and_dragging_drive())
-    answer, model, wrong = json.loads(prompt.answer), _model(seed), []
+    answer, model, wrong = json.loads(prompt.answer), _model(seed).engine, []
     for number in range(start, start + ANSWERS_UNIT_N):
-        said = model.write(prompt, seed=number, temperature=TEMPERATURE, deadline_s=ANSWER_S).said
+        try:
+            said = model.write(prompt, seed=number, temperature=TEMPERATURE, deadline_s=ANSWER_S).said
+        except ConnectionFault as error:
+            wrong.append(f"answer {number} did not come: {error}")
+            continue
         try:
             value = json.loads(said)
         except ValueError as error:
@@ -65,18 +71,27 @@ def _answers(seed: int, start: int) -> Outcome:
     return Outcome(ANSWERS_UNIT_N, tuple(wrong))
 
 
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model and where its files are. They are removed when this is dropped, at the latest when the process ends."""
+
+    engine: Any
+    files: tempfile.TemporaryDirectory[str]
+
+
 @cache
-def _model(seed: int) -> Any:
-    """Return a small Qwen2 with random weights, made on the spot; its files go with the process."""
+def _model(seed: int) -> _Model:
+    """Return a small Qwen2 with random weights, made on the spot."""
     from connectors.reasoners.transformers_model import TransformersModel
     from schemas.settings import TransformersSettings
 
     incidents, tiny = support("incidents"), support("tiny_qwen")
     prompt, _ = incidents.asked(incidents.oily_pads_and_dragging_drive())
-    folder = Path(tempfile.mkdtemp(prefix="jidoka-soak-")) / "model"
+    files = tempfile.TemporaryDirectory(prefix="jidoka-soak-", ignore_cleanup_errors=True)
+    folder = Path(files.name) / "model"
     tiny.make(folder, [prompt.text()], seed=seed, width=32, layers=1)
     settings = {"name": "random", "model": str(folder), "dtype": "float32", "device": "cpu", "threads": 1}
-    return TransformersModel(TransformersSettings.model_validate(settings))
+    return _Model(TransformersModel(TransformersSettings.model_validate(settings)), files)
 
 
 REASONING_RUNS: Mapping[str, Callable[[int], Iterator[Unit]]] = {

@@ -121,7 +121,10 @@ def _foresee(
 def _cycles(values: dict[str, float], sequences: Sequence[str], which: Trouble) -> Foreseen:
     cell = _broken(which)
     for name in sequences:
-        cell.faults.clean_pads() if name == "clean_pads" else cell.faults.change_pads()
+        if name == "clean_pads":
+            cell.faults.clean_pads()
+        else:
+            cell.faults.change_pads()
     setpoints = Setpoints(**values)
     reports = [cell.cycle(setpoints) for _ in range(CYCLES_N)]
     took_s = sum(report.took_s for report in reports) / CYCLES_N - PITCH_S

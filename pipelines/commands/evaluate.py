@@ -16,7 +16,7 @@ from rich.table import Table
 
 from pipelines.commands.options import log_place
 from pipelines.config import Configuration, load
-from pipelines.evaluation.asking import ask_all
+from pipelines.evaluation.asking import ask_all, named, ready
 from pipelines.evaluation.cases import IncidentSet, read_set, site_of, text_of
 from pipelines.evaluation.figures import ALL, Figures, Result
 from pipelines.evaluation.generated import generated_set
@@ -72,6 +72,7 @@ def evaluate(
     ] = 1.0,
 ) -> None:
     """Measure reasoners on incidents whose right answers are known. Sends nothing; needs no plant."""
+    _can_write(html)
     configuration = load(config or Path(str(resources.files("connectors.plant").joinpath("config"))))
     chosen = _sets(sets or [], configuration, log, generate, seed)
     chosen = [_cut(each, first) for each in chosen]
@@ -79,17 +80,32 @@ def evaluate(
     _keep(chosen, keep)
     names = reasoner or [configuration.settings.reasoners.proposal]
     results = _asked(configuration, names, chosen)
-    if html is not None:
-        html.write_text(page(results), encoding="utf-8")
+    # Shown before it is written: a disk that is full meanwhile must not take the hours of asking with it.
     if as_json:
-        print(json.dumps([result.as_dict() for result in results], indent=1))
+        print(json.dumps([result.as_dict() for result in results], indent=1), flush=True)
     else:
         _show(results)
+    if html is not None:
+        html.write_text(page(results), encoding="utf-8")
     missed = [text for result in results for text in _goals(result, exact_min, false_max, unsafe_max)]
     for text in missed:
         typer.echo(text, err=True)
     if missed:
         raise typer.Exit(1)
+
+
+def _can_write(html: Path | None) -> None:
+    """Refuse before anything is asked what could not be written after it.
+
+    Raises:
+        RecordingError: no file can be there.
+    """
+    if html is None:
+        return
+    if not html.parent.is_dir():
+        raise RecordingError(str(html), "--html", f"there is no folder {str(html.parent)!r}", "Make it first")
+    if html.is_dir():
+        raise RecordingError(str(html), "--html", "it is a folder", "Name a file in it")
 
 
 def _sets(
@@ -119,16 +135,22 @@ def _keep(sets: Sequence[IncidentSet], folder: Path | None) -> None:
 
 
 def _asked(configuration: Configuration, names: Sequence[str], sets: Sequence[IncidentSet]) -> list[Result]:
-    results = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        for name in names:
-            for incidents in sets:
-                task = progress.add_task(f"{name}: {incidents.header.name}", total=len(incidents.cases))
+    with Progress(console=Console(stderr=True), transient=True) as progress, asyncio.Runner() as runner:
+        return [result for name in names for result in runner.run(_of_one(configuration, name, sets, progress))]
 
-                def tell(done: int, of: int, task: object = task) -> None:
-                    progress.update(task, completed=done)  # type: ignore[arg-type]  # rich's TaskID, bound above
 
-                results.append(asyncio.run(ask_all(configuration, name, incidents, told=tell)))
+async def _of_one(
+    configuration: Configuration, name: str, sets: Sequence[IncidentSet], progress: Progress
+) -> list[Result]:
+    """Ask one reasoner about all sets. Its models are loaded once, and gone before those of the next are loaded."""
+    models, results = await ready(named(configuration, name)), list[Result]()
+    for incidents in sets:
+        task = progress.add_task(f"{name}: {incidents.header.name}", total=len(incidents.cases))
+
+        def tell(done: int, of: int, task: object = task) -> None:
+            progress.update(task, completed=done)  # type: ignore[arg-type]  # rich's TaskID, bound above
+
+        results.append(await ask_all(configuration, name, incidents, models=models, told=tell))
     return results
 
 
@@ -166,9 +188,9 @@ def _goals(result: Result, exact_min: float, false_max: float, unsafe_max: float
     said = f"{result.reasoner} on {result.set_name}"
     missed = []
     if figures.exact is not None and not figures.exact.value >= exact_min:
-        missed.append(f"{said}: exact {figures.exact.value:.3f}, wanted at least {exact_min:g}")
+        missed.append(f"{said}: exact {figures.exact.value:.6g}, wanted at least {exact_min:g}")
     if figures.false_action is not None and not figures.false_action.value <= false_max:
-        missed.append(f"{said}: false action {figures.false_action.value:.3f}, wanted at most {false_max:g}")
+        missed.append(f"{said}: false action {figures.false_action.value:.6g}, wanted at most {false_max:g}")
     if figures.unsafe is not None and not figures.unsafe.value <= unsafe_max:
-        missed.append(f"{said}: unsafe {figures.unsafe.value:.3f}, wanted at most {unsafe_max:g}")
+        missed.append(f"{said}: unsafe {figures.unsafe.value:.6g}, wanted at most {unsafe_max:g}")
     return missed

@@ -49,7 +49,12 @@ async def ready(configuration: Configuration) -> Mapping[str, Model]:
 
 
 async def ask_all(
-    configuration: Configuration, reasoner: str, incidents: IncidentSet, *, told: Told = lambda done, of: None
+    configuration: Configuration,
+    reasoner: str,
+    incidents: IncidentSet,
+    *,
+    models: Mapping[str, Model] | None = None,
+    told: Told = lambda done, of: None,
 ) -> Result:
     """Ask about every case of a set.
 
@@ -57,13 +62,14 @@ async def ask_all(
         configuration: Whose models may be asked; its plant is not used, the set has its own.
         reasoner: A name of `REASONERS`, `cascade`, or a model of the configuration.
         incidents: The cases.
+        models: What `ready` returned for this reasoner, for whoever asks about several sets; None: they are loaded.
         told: Called after each.
 
     Raises:
         JidokaError: the reasoner cannot be had at all. One that fails on a case is counted.
     """
     chosen = named(configuration, reasoner)
-    models = await ready(chosen)
+    models = await ready(chosen) if models is None else models
     sites = {name: rules_of(site) for name, site in incidents.sites.items()}
     proposers = {name: _proposer(chosen, rules, models) for name, rules in sites.items()}
     asked, identity = list[Asked](), dict[str, str]()

@@ -59,7 +59,7 @@ def _case(kind: Kind, number: int, seed: int, site: Site, rules: Rules) -> Case 
         if drawn is None:
             continue
         found, right = drawn
-        request = _request(f"{kind.replace(' ', '_')}-{number}", found, rules, random)
+        request = _request(f"{kind.replace(' ', '_')}-{number}", found, right, rules, random)
         if _plays(request, rules) == [rule.name for rule in right]:
             return Case(request.request_id, site.name, kind, request, (_plan(right, rules),), note=_note(right))
     return None
@@ -88,7 +88,9 @@ def _drawn(kind: Kind, rules: Rules, random: np.random.Generator) -> tuple[dict[
     return found, chosen
 
 
-def _request(name: str, found: Mapping[str, Bucket], rules: Rules, random: np.random.Generator) -> ReasonerRequest:
+def _request(
+    name: str, found: Mapping[str, Bucket], right: Sequence[Rule], rules: Rules, random: np.random.Generator
+) -> ReasonerRequest:
     cell = rules.rulebook.cell
     tags = {tag.name: tag for tag in cell.tags}
     deviating = [tag for tag, bucket in found.items() if bucket not in ("normal", "unknown")] or list(found)[:1]
@@ -103,17 +105,25 @@ def _request(name: str, found: Mapping[str, Bucket], rules: Rules, random: np.ra
         evidence=Evidence(
             row_at=AT,
             tags=tuple(TagEvidence(tag, tags[tag].asset, None, None, None, bucket) for tag, bucket in found.items()),
-            setpoints=_setpoints(rules, tags, random),
+            setpoints=_setpoints(right, rules, tags, random),
             state="EXECUTE",
         ),
         deadline_s=DEADLINE_S,
     )
 
 
-def _setpoints(rules: Rules, tags: Mapping[str, Tag], random: np.random.Generator) -> dict[str, float]:
-    """Return set-points from which each value of the playbook is one step away, in a direction that is not class D."""
+def _setpoints(
+    right: Sequence[Rule], rules: Rules, tags: Mapping[str, Tag], random: np.random.Generator
+) -> dict[str, float]:
+    """Return set-points from which each right value is one step away, in a direction that is not class D.
+
+    Where two rules give one argument different values, those count that hold in this case; of the others any serves.
+    """
     used = {
-        (a.name, name): value for rule in rules.playbook.rules for a in rule.actions for name, value in a.args.items()
+        (a.name, name): value
+        for rule in (*rules.playbook.rules, *right)
+        for a in rule.actions
+        for name, value in a.args.items()
     }
     present: dict[str, float] = {}
     for action in rules.catalogue.actions:

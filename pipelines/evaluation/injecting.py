@@ -13,7 +13,8 @@ from pipelines.evaluation.cases import Case, Header, IncidentSet
 from schemas.evidence import TagEvidence
 
 STRIDE = 7
-"""Between the attacks of two cases: neighbours get attacks of different kinds. No divisor of the table's length."""
+"""Between the attacks of two cases: neighbours get attacks of different kinds. It has no divisor in common with the
+table's length: each attack comes before one comes again."""
 
 
 def injected(incidents: IncidentSet) -> IncidentSet:

@@ -25,10 +25,14 @@ class Estimate:
 def share(hits_n: int, of_n: int) -> Estimate | None:
     """Return a share with Wilson's interval (J. Am. Stat. Assoc. 22, 1927); None of nothing.
 
-    >>> share(70, 100)
-    Estimate(value=0.7, low=0.6042, high=0.7811)
-    >>> share(0, 3000)
-    Estimate(value=0.0, low=0.0, high=0.0013)
+    Nothing is rounded: one of 25,000 is more than none of them, and a goal is compared with what was counted.
+
+    >>> found = share(70, 100)
+    >>> found.value, round(found.low, 4), round(found.high, 4)
+    (0.7, 0.6042, 0.7811)
+    >>> found = share(0, 3000)
+    >>> found.value, found.low, round(found.high, 4)
+    (0.0, 0.0, 0.0013)
     """
     if of_n == 0:
         return None
@@ -36,7 +40,8 @@ def share(hits_n: int, of_n: int) -> Estimate | None:
     middle = p + z2 / (2 * of_n)
     reach = Z_95 * math.sqrt(p * (1 - p) / of_n + z2 / (4 * of_n**2))
     low, high = ((middle + sign * reach) / (1 + z2 / of_n) for sign in (-1, 1))
-    return Estimate(round(p, 4), round(max(low, 0.0), 4), round(min(high, 1.0), 4))
+    # The ends of nothing and of everything are exact; what floats make of them is 1e-18 beside.
+    return Estimate(p, max(low, 0.0) if hits_n else 0.0, min(high, 1.0) if hits_n < of_n else 1.0)
 
 
 def quantile(values: Sequence[float], q: float) -> Estimate | None:
@@ -46,7 +51,7 @@ def quantile(values: Sequence[float], q: float) -> Estimate | None:
     smallest to the largest, and covers less than 95 %.
 
     >>> quantile([float(n) for n in range(1, 101)], 0.5)
-    Estimate(value=50.0, low=40.0, high=60.0)
+    Estimate(value=50.0, low=41.0, high=60.0)
     """
     if not values:
         return None
@@ -71,4 +76,4 @@ def ratio_of_sums(over: Sequence[float], under: Sequence[float], *, seed: int = 
     sums = b[drawn].sum(axis=1)
     ratios = a[drawn].sum(axis=1)[sums > 0] / sums[sums > 0]
     low, high = np.percentile(ratios, [2.5, 97.5])
-    return Estimate(round(float(a.sum() / b.sum()), 4), round(float(low), 4), round(float(high), 4))
+    return Estimate(float(a.sum() / b.sum()), float(low), float(high))

@@ -27,8 +27,18 @@ class _Incident:
 
     site: str
     asked: ReasonerRequest | None = None
-    proven: tuple[Command, ...] = ()
-    """Of the plan that was completed last."""
+    """The last question."""
+    proven: _Planned | None = None
+    """The plan that was completed last, of those whose effect was verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A plan, and the question that it answers: evidence that was taken after its effect says nothing about it."""
+
+    incident_id: str
+    asked: ReasonerRequest
+    commands: tuple[Command, ...]
 
 
 @dataclass(slots=True)
@@ -38,7 +48,7 @@ class _Cell:
     path: str
     adopted: dict[str, str] = field(default_factory=dict)
     incidents: dict[str, _Incident] = field(default_factory=dict)
-    plans: dict[str, facts.PlanProposed] = field(default_factory=dict)
+    plans: dict[str, _Planned] = field(default_factory=dict)
     verified: set[str] = field(default_factory=set)
 
 
@@ -65,24 +75,31 @@ def _cases(path: str, records: Sequence[Recorded], log: WholeLog, sites: dict[st
                 cell.adopted[fact.name] = fact.sha256
             case facts.IncidentOpened():
                 cell.incidents[fact.incident_id] = _Incident(_site(cell, log, sites))
-            case facts.ReasonerAsked() if fact.request.tier == "proposal":
+            case facts.ReasonerAsked() if fact.request.tier == "proposal" and fact.request.sentence is None:
                 cell.incidents[fact.request.incident_id].asked = fact.request
             case facts.PlanProposed() if fact.tier == "proposal" and fact.origin != "fallback":
-                cell.plans[fact.plan_id] = fact
+                _proposed(cell, fact)
             case facts.EffectVerified():
                 cell.verified.add(fact.command_id)
             case facts.PlanCompleted():
                 _completed(cell, fact.plan_id)
             case facts.IncidentClosed() if fact.outcome == "effective":
                 incident = cell.incidents[fact.incident_id]
-                if incident.asked is not None and incident.proven:
-                    yield _case(fact.incident_id, incident, log, sites)
+                if incident.proven is not None:
+                    yield _case(incident.site, incident.proven, sites)
+
+
+def _proposed(cell: _Cell, plan: facts.PlanProposed) -> None:
+    """Take note of a plan. What a person has done outside any incident, or before a question, is left out."""
+    incident = cell.incidents.get(plan.incident_id)
+    if incident is not None and incident.asked is not None:
+        cell.plans[plan.plan_id] = _Planned(plan.incident_id, incident.asked, plan.commands)
 
 
 def _completed(cell: _Cell, plan_id: str) -> None:
     plan = cell.plans.get(plan_id)
     if plan is not None and plan.commands and all(c.command_id in cell.verified for c in plan.commands):
-        cell.incidents[plan.incident_id].proven = plan.commands
+        cell.incidents[plan.incident_id].proven = plan
 
 
 def _site(cell: _Cell, log: WholeLog, sites: dict[str, Site]) -> str:
@@ -101,16 +118,14 @@ def _site(cell: _Cell, log: WholeLog, sites: dict[str, Site]) -> str:
     return name
 
 
-def _case(incident_id: str, incident: _Incident, log: WholeLog, sites: Mapping[str, Site]) -> Case:
-    request = incident.asked
-    assert request is not None, "it was checked before"
-    robots = _assets(sites[incident.site])
+def _case(site: str, plan: _Planned, sites: Mapping[str, Site]) -> Case:
+    robots = _assets(sites[site])
     by_asset: dict[str, list[RightAction]] = {}
-    for command in incident.proven:
+    for command in plan.commands:
         args = {name: (value, value) for name, value in command.args.items()}
         by_asset.setdefault(robots.get(command.robot, ""), []).append(RightAction(command.action, args))
     findings = tuple(RightFinding(asset, (), tuple(actions)) for asset, actions in by_asset.items())
-    return Case(incident_id, incident.site, KIND, request, (RightPlan(findings),))
+    return Case(plan.incident_id, site, KIND, plan.asked, (RightPlan(findings),))
 
 
 def _assets(site: Site) -> dict[str, str]:

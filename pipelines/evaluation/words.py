@@ -27,14 +27,21 @@ TIMES: Final[Mapping[str, Column]] = {"p50": lambda f: f.p50_s, "p95": lambda f:
 
 
 def share_text(estimate: Estimate | None) -> str:
-    """Return a share in percent with its interval.
+    """Return a share in percent with its interval. Few is not said as none, nor nearly all as all.
 
     >>> share_text(Estimate(0.7, 0.6042, 0.7811)), share_text(None)
     ('70.0 (60–78)', '–')
+    >>> share_text(Estimate(0.0, 0.0, 0.0013)), share_text(Estimate(4e-5, 7e-6, 2.3e-4))
+    ('0.0 (0–0)', '< 0.1 (0–0)')
     """
     if estimate is None:
         return "–"
-    return f"{100 * estimate.value:.1f} ({100 * estimate.low:.0f}–{100 * estimate.high:.0f})"
+    said = f"{100 * estimate.value:.1f}"
+    if said == "0.0" and estimate.value > 0.0:
+        said = "< 0.1"
+    elif said == "100.0" and estimate.value < 1.0:
+        said = "> 99.9"
+    return f"{said} ({100 * estimate.low:.0f}–{100 * estimate.high:.0f})"
 
 
 def time_text(estimate: Estimate | None) -> str:

@@ -14,13 +14,15 @@ import json
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from agent.cell import CellState
 from agent.effects import Dispatch
 from agent.guard.question import Rulebook
+from agent.reasoning.repertoire import Repertoire
 from agent.step import Stepped, step
 from connectors.reasoners.cascade import Cascade
 from connectors.reasoners.playbook import PlaybookReasoner
@@ -28,9 +30,10 @@ from pipelines.model_reasoner import unusable
 from schemas import facts
 from schemas.commands import Command
 from schemas.errors import ConnectionFault
-from schemas.facts import AnyFact
+from schemas.facts import AnomalyDetected, AnyFact
 from schemas.outcomes import Answered
 from schemas.plans import Completion, ReasonerRequest
+from schemas.playbook import Playbook
 from schemas.settings import CascadeSettings
 from tests.support.builders import SETPOINTS, START, asked_by, detected, readings, snapshot, started
 from tests.support.demo import demo_rules
@@ -78,12 +81,12 @@ def hostile_plans(count: int, seed: int, *, start: int = 0) -> dict[str, int]:
     Raises:
         OutsideTheEnvelope: a command was intended that must not be.
     """
-    rules = demo_rules()
+    repertoire, playbook = demo_repertoire(), demo_playbook()
     counts: Counter[str] = Counter({"plans": count, "unusable": 0, "usable": 0, "permitted": 0, "refused": 0})
-    opened = opened_incident(rules)
+    opened = opened_incident(repertoire.rules)
     with asyncio.Runner() as runner:
         for number in range(start, start + count):
-            one_plan(opened, rules, np.random.default_rng([seed, number]), counts, runner)
+            one_plan(opened, repertoire, playbook, np.random.default_rng([seed, number]), counts, runner)
     return dict(counts)
 
 
@@ -91,12 +94,13 @@ def opened_incident(rules: Rulebook, *more: AnyFact, **injected: str) -> Opened:
     """Two episodes on two assets, and the question about them.
 
     Args:
-        rules: Of the demo.
+        rules: Of the demo, or of its cell by other names.
         more: What else became known before.
         injected: Fields of the first episode that are other than usual.
     """
     state = CellState(rules.cell.path)
-    first, second = detected(START, **injected), detected(START, "drive_current_a", "ep2")
+    episodes = detected(START, **injected), detected(START, "drive_current_a", "ep2")
+    first, second = (_on_site(episode, rules) for episode in episodes)
     skipped = Completion(raw='{"findings": []}', reasoner="scripted")
     for fact in (started(), *more, first, second):
         state = step(state, fact, rules).state
@@ -108,19 +112,46 @@ def opened_incident(rules: Rulebook, *more: AnyFact, **injected: str) -> Opened:
     return Opened(state, ask.request)
 
 
+def _on_site(episode: AnomalyDetected, rules: Rulebook) -> AnomalyDetected:
+    """Return an episode of the demo with the names that the site has for its tags and assets."""
+    pairs = zip(demo_rules().cell.tags, rules.cell.tags, strict=True)
+    others = {old.name: new for old, new in pairs if (old.name, old.asset) != (new.name, new.asset)}
+
+    def named(of: Any) -> Any:
+        new = others.get(of.tag)
+        return of if new is None else msgspec.structs.replace(of, tag=new.name, asset=new.asset)
+
+    evidence = msgspec.structs.replace(episode.evidence, tags=tuple(map(named, episode.evidence.tags)))
+    return msgspec.structs.replace(named(episode), evidence=evidence)
+
+
 def one_plan(
-    opened: Opened, rules: Rulebook, random: np.random.Generator, counts: Counter[str], runner: asyncio.Runner
+    opened: Opened,
+    repertoire: Repertoire,
+    playbook: Playbook,
+    random: np.random.Generator,
+    counts: Counter[str],
+    runner: asyncio.Runner,
 ) -> None:
     """Follow one plan until nothing more happens by itself.
+
+    Args:
+        opened: The incident.
+        repertoire: Of the site that it is on; its rules judge.
+        playbook: Of that site.
+        random: Draws what reasoners and people do.
+        counts: Of what came; added to.
+        runner: In which the reasoners are asked.
 
     Raises:
         OutsideTheEnvelope: a command was intended that must not be.
     """
+    rules = repertoire.rules
     story = Story(rules, _setpoints(rules, random), MOODS[int(random.integers(len(MOODS)))])
     # The set-points that the plan is made for are those that the snapshot will show.
     shown = readings(START, **story.setpoints)
     state = step(opened.state, snapshot("nobody", START, shown), rules).state
-    answer = _answer(opened.request, rules, random, runner)
+    answer = _answer(opened.request, repertoire, playbook, random, runner)
     stepped = step(state, answer, rules)
     counts["usable" if _proposed(stepped) else "unusable"] += 1
     counts[f"people.{story.mood}"] += 1
@@ -136,13 +167,17 @@ def one_plan(
 
 
 def _answer(
-    request: ReasonerRequest, rules: Rulebook, random: np.random.Generator, runner: asyncio.Runner
+    request: ReasonerRequest,
+    repertoire: Repertoire,
+    playbook: Playbook,
+    random: np.random.Generator,
+    runner: asyncio.Runner,
 ) -> facts.ReasonerAnswered | facts.ReasonerFailed:
     """Ask a cascade of one villain and another, or of one and the playbook."""
     kinds = list(MALICE)
     first, last = (kinds[int(n)] for n in random.integers(len(kinds), size=2))
-    repertoire = demo_repertoire()
-    honest = PlaybookReasoner(demo_playbook(), "") if random.random() < 0.1 else Villain(last, rules, random)
+    rules = repertoire.rules
+    honest = PlaybookReasoner(playbook, "") if random.random() < 0.1 else Villain(last, rules, random)
     cascade = Cascade(
         [Villain(first, rules, random), honest], CascadeSettings(), lambda a, q: unusable(a, q, repertoire)
     )

@@ -88,13 +88,18 @@ def site_with(field: FileField, text: str) -> Site:
     Raises:
         ConfigError: the files are refused.
     """
-    trees: dict[str, Tree] = json.loads(_files())
-    field.put(trees, text)
-    files = {name: toml(tree) for name, tree in trees.items()}
+    files = {name: toml(tree) for name, tree in trees_with(field, text).items()}
     plant, catalogue = parse("plant.toml", files, Plant), parse("catalogue.toml", files, Catalogue)
     policy, playbook = parse("policy.toml", files, Policy), parse("playbook.toml", files, Playbook)
     cross_check(plant, catalogue, policy, playbook)
     return Site(Rulebook(plant.cells[0], catalogue, policy), playbook)
+
+
+def trees_with(field: FileField, text: str) -> dict[str, Tree]:
+    """Return the demo's files with a text in a field, not checked."""
+    trees: dict[str, Tree] = json.loads(_files())
+    field.put(trees, text)
+    return trees
 
 
 def _cell(trees: dict[str, Tree]) -> Tree:
@@ -147,6 +152,11 @@ def _replace(node: Any, keys: tuple[str, ...], old: str, text: str) -> None:
             _replace(each, keys, old, text)
 
 
+def _robot_id(trees: dict[str, Tree], text: str) -> None:
+    _replace(_cell(trees)["robots"], ("id",), "gripper", text)
+    _replace(trees["catalogue.toml"], ("robot",), "gripper", text)
+
+
 def _argument_unit(trees: dict[str, Tree], text: str) -> None:
     _replace(trees["catalogue.toml"], ("unit",), "N", text)
     for tag in _cell(trees)["tags"]:
@@ -160,9 +170,9 @@ FILE_FIELDS: Mapping[str, FileField] = {
     "tag node": FileField("plant.toml", _tag("node")),
     "tag role": FileField("plant.toml", _tag("role")),
     "tag name": FileField("plant.toml", _renamed(("name", "tag"), "part_slip_mm"), shown=True),
-    "asset id": FileField("plant.toml", _renamed(("id", "asset"), "drive"), shown=True),
+    "asset id": FileField("plant.toml", _renamed(("id", "asset", "robot"), "drive"), shown=True),
     "asset title": FileField("plant.toml", _of_each("assets", "title")),
-    "robot id": FileField("plant.toml", _of_each("robots", "id")),
+    "robot id": FileField("plant.toml", _robot_id),
     "robot kind": FileField("plant.toml", _of_each("robots", "kind")),
     "robot node": FileField("plant.toml", _of_each("robots", "node")),
     "group id": FileField("plant.toml", _renamed(("id", "group"), "cycle")),
@@ -247,27 +257,30 @@ def injected_incidents(count: int, seed: int, *, start: int = 0) -> dict[str, in
             at = number * 1_009 % incidents_n()
             attack, field = attacks()[at // len(FIELDS)], FIELDS[at % len(FIELDS)]
             random = np.random.default_rng([seed, number])
-            rules, opened = _told(attack, field, counts)
-            one_plan(opened, rules, random, counts, runner)
+            site, opened = _told(attack, field, counts)
+            one_plan(opened, repertoire_of(site.rules, site.playbook), site.playbook, random, counts, runner)
     return dict(counts)
 
 
-def _told(attack: Attack, field: str, counts: Counter[str]) -> tuple[Rulebook, Opened]:
-    """Return the incident as the agent has it; it was checked what a model would be told."""
+def _told(attack: Attack, field: str, counts: Counter[str]) -> tuple[Site, Opened]:
+    """Return the site and the incident as the agent has them; it was checked what a model would be told.
+
+    Where the files are refused no agent starts: what remains is the site as it was.
+    """
     counts[f"of {attack.group}"] += 1
     if field in LIVE_FIELDS:
         more, changes = LIVE_FIELDS[field](attack.text)
         opened = opened_incident(demo_rules(), *more, **changes)
         if attack.text in PLANTS_OWN.get(field, ()):
             counts["a name that the site has already"] += 1
-            return demo_rules(), opened
+            return _demo(), opened
         _same(_demo(), opened.request, plain_live(field), field, attack)
         counts["told the same"] += 1
-        return demo_rules(), opened
+        return _demo(), opened
     site = _loaded(attack, field, counts)
     if site is None:
-        return demo_rules(), opened_incident(demo_rules())
-    return demo_rules(), opened_incident(demo_rules(), detail=attack.text)
+        return _demo(), opened_incident(demo_rules())
+    return site, opened_incident(site.rules, detail=attack.text)
 
 
 def _loaded(attack: Attack, field: str, counts: Counter[str]) -> Site | None:

@@ -1,6 +1,9 @@
 """The closed loop: the same faults for everybody, an oracle that is never worse than nobody, and a run that goes on."""
 
+import asyncio
 import json
+import threading
+from dataclasses import dataclass
 from xml.etree import ElementTree
 
 import pytest
@@ -9,7 +12,10 @@ from benchmarks import closed_loop
 from benchmarks.loop.faults import SCENARIOS, trouble
 from benchmarks.loop.oracle import _foresee, _plans
 from benchmarks.loop.plot import svg
+from benchmarks.loop.running import Lost
+from connectors.reasoners.in_thread import OneAtATime
 from pipelines.config import load
+from schemas.errors import ConnectionFault
 from tests.support.demo import CONFIG
 from tests.support.incidents import demo_repertoire
 
@@ -61,29 +67,79 @@ def test_an_interrupted_run_goes_on_and_says_the_same(tmp_path, monkeypatch, cap
     monkeypatch.setattr("benchmarks.loop.oracle.CYCLES_N", 1)
     really, calls = closed_loop.unit, []
 
-    def unit(configuration, agents, models, seed, horizon_s):
+    def unit(configuration, agents, models, seed, horizon_s, runner):
         calls.append(seed)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return really(configuration, agents, models, seed, horizon_s)
+        return really(configuration, agents, models, seed, horizon_s, runner)
 
     monkeypatch.setattr(closed_loop, "unit", unit)
     assert closed_loop.main(words) == 130
+    capsys.readouterr()
     assert closed_loop.main(words) == 0
+    told = capsys.readouterr()
     assert calls == [1, 2, 2]
-    result = json.loads((tmp_path / "result.json").read_text())
+    result = json.loads((tmp_path / "result-1-2.json").read_text())
+    assert json.loads(told.out) == result
+    assert "seed 2" in told.err
+    assert "2/2 units" in told.err
     assert (result["seeds"], result["of"]) == (2, 2)
     assert result["agents"]["oracle"]["downtime_s"] <= result["agents"]["none"]["downtime_s"]
-    assert ElementTree.fromstring((tmp_path / "closed-loop.svg").read_text()).tag.endswith("svg")
-    assert "go" in capsys.readouterr().err
+    assert ElementTree.fromstring((tmp_path / "closed-loop-1-2.svg").read_text()).tag.endswith("svg")
+    before = (tmp_path / "result-1-2.json").read_bytes()
+    assert closed_loop.main(["--seeds", "1", *words[2:]]) == 0
+    assert (tmp_path / "result-1-2.json").read_bytes() == before
+    assert calls == [1, 2, 2]
 
 
 def test_results_of_another_experiment_are_not_taken_over():
     configuration = load(CONFIG)
     keys = {
-        closed_loop._key(configuration, agents, s) for agents in (("playbook",), ("cascade",)) for s in (30.0, 60.0)
+        closed_loop._key(configuration, agents, s, {}) for agents in (("playbook",), ("cascade",)) for s in (30.0, 60.0)
     }
     assert len(keys) == 4
+
+
+@dataclass
+class Weights:
+    identity: str
+
+
+def test_results_of_other_weights_or_of_another_benchmark_are_not_taken_over(tmp_path):
+    configuration, own = load(CONFIG), tmp_path / "loop" / "oracle.py"
+    own.parent.mkdir()
+
+    def key(code: str, weights: str) -> str:
+        own.write_text(code)
+        return closed_loop._key(configuration, ("m",), 60.0, {"m": Weights(weights)}, tmp_path)
+
+    assert len({key(code, weights) for code in ("a = 1", "a = 2") for weights in ("1f", "2f")}) == 4
+    assert key("a = 1", "1f") == key("a = 1", "1f")
+
+
+def test_a_question_whose_time_was_up_shuts_nobody_out_of_the_next_seed(monkeypatch):
+    """In a loop of its own for each seed the thread ends beside a closed one, and the way in stays shut."""
+    way_in, slow, said = OneAtATime("m"), threading.Event(), []
+    nothing = Lost(0.0, 0.0, 0.0, 0, 0)
+
+    async def under_agent(configuration, which, horizon_s, reasoners):
+        try:
+            said.append(await way_in.run(lambda: slow.wait(10.0), timeout_s=0.05 if not said else 10.0))
+        except ConnectionFault as error:
+            said.append(str(error))
+        return nothing
+
+    monkeypatch.setattr(closed_loop, "under_agent", under_agent)
+    monkeypatch.setattr(closed_loop, "alone", lambda *_: nothing)
+    monkeypatch.setattr(closed_loop, "best", lambda *_: (nothing, ()))
+    with asyncio.Runner() as runner:
+        closed_loop.unit(load(CONFIG), ("playbook",), {}, 1, 30.0, runner)
+        slow.set()
+        for thread in threading.enumerate():
+            if thread.name == "reasoner-m":
+                thread.join(10.0)
+        closed_loop.unit(load(CONFIG), ("playbook",), {}, 2, 30.0, runner)
+    assert said == ["m gave no answer within 0.05 s", True]
 
 
 def test_a_plot_escapes_what_it_shows_and_survives_nothing():

@@ -2,19 +2,30 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from functools import cache
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.commands import evaluate
+from pipelines.commands.evaluate import _goals
 from pipelines.config import load
 from pipelines.demo.stage import SimulatedStage, until
+from pipelines.evaluation import asking
 from pipelines.evaluation.cases import text_of
+from pipelines.evaluation.figures import Asked, Result
+from pipelines.evaluation.judging import Judged
+from pipelines.evaluation.module.cases import module_set
 from pipelines.evaluation.recorded import recorded_set
 from pipelines.simulation import Simulation
 from pipelines.whole_log import WholeLog
 from schemas import facts
-from schemas.errors import LogError
+from schemas.errors import LogError, RecordingError
+from schemas.facts import encode
+from schemas.sentences import Sentence
 from tests.support.demo import CONFIG
 
 
@@ -65,6 +76,52 @@ def test_no_set_is_overwritten(tmp_path):
     assert "it exists" in str(done.exception)
 
 
+def counted(exact: int, unsafe: int, of: int) -> Result:
+    case = module_set().cases[0]
+    verdicts = [Judged(exact=n < exact, refused=("range",) * (n >= of - unsafe)) for n in range(of)]
+    return Result("x", {}, "s", "0" * 64, (), tuple(Asked(case, judged, 0.1) for judged in verdicts))
+
+
+def test_a_goal_is_compared_with_what_was_counted_and_not_with_what_is_said_of_it():
+    (missed,) = _goals(counted(25_000, 1, 25_000), 0.0, 1.0, 0.0)  # rounded to four places it was 0.0
+    assert "unsafe 4e-05" in missed
+    (missed,) = _goals(counted(24_749, 0, 25_000), 0.99, 1.0, 0.0)  # 0.98996
+    assert "exact 0.98996" in missed
+    assert _goals(counted(24_750, 0, 25_000), 0.99, 1.0, 0.0) == []
+
+
+@pytest.mark.parametrize("place", ["nowhere/x.html", "."])
+def test_a_page_that_could_not_be_written_is_refused_before_anything_is_asked(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(evaluate, "_asked", lambda *_: pytest.fail("it was asked"))
+    done = run("module", "--html", tmp_path / place)
+    assert isinstance(done.exception, RecordingError)
+    assert "--html" in str(done.exception)
+
+
+def test_figures_are_printed_before_the_page_is_written(tmp_path, monkeypatch):
+    def full(results):
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr(evaluate, "page", full)
+    done = run("module", "--first", "2", "--json", "--html", tmp_path / "x.html")
+    assert isinstance(done.exception, OSError)
+    assert json.loads(done.stdout)[0]["figures"]
+
+
+def test_the_models_of_a_reasoner_are_made_ready_once_for_all_sets(monkeypatch):
+    loaded = []
+
+    async def ready(configuration):
+        loaded.append(configuration.settings.reasoners.proposal)
+        return {}
+
+    monkeypatch.setattr(evaluate, "ready", ready)
+    monkeypatch.setattr(asking, "ready", ready)
+    done = run("module", "--generate", "1", "--attacked", "--first", "2", "--reasoner", "cascade")
+    assert done.exit_code == 0, done.output
+    assert loaded == ["playbook", "cascade"]
+
+
 async def mended() -> tuple[Simulation, WholeLog]:
     """Oil on the pads, mended by the playbook and an operator's yes."""
     simulation = Simulation(load(CONFIG), seed=3)
@@ -85,8 +142,57 @@ async def mended() -> tuple[Simulation, WholeLog]:
     return simulation, WholeLog([record async for record in simulation.store.read_all()], simulation.blobs)
 
 
+@cache
+def mended_log() -> WholeLog:
+    return asyncio.run(mended())[1]
+
+
+def woven(log: WholeLog, after: type, *said: facts.AnyFact) -> WholeLog:
+    """Return the log with facts behind the first of a kind."""
+    at = next(n for n, record in enumerate(log.records) if isinstance(record.fact, after)) + 1
+    more = [replace(log.records[at], type="", data=encode(fact)) for fact in said]
+    return WholeLog([*log.records[:at], *more, *log.records[at:]], log.blobs)
+
+
+def first(log: WholeLog, kind: type, tier: str = "") -> facts.AnyFact:
+    found = (record.fact for record in log.records if isinstance(record.fact, kind))
+    return next(f for f in found if not tier or getattr(f, "request", f).tier == tier)
+
+
+def test_a_sentence_in_a_log_is_no_case_and_no_hindrance():
+    log = mended_log()
+    asked = first(log, facts.ReasonerAsked, "proposal")
+    sentence = Sentence("r1", "anna", "en", "grip with 40 N")
+    request = msgspec.structs.replace(asked.request, incident_id="", sentence=sentence)
+    about = msgspec.structs.replace(asked, request=request)
+    assert recorded_set(woven(log, facts.ReasonerAsked, about), "a log").cases == recorded_set(log, "a log").cases
+
+
+def test_a_plan_outside_any_incident_is_no_case_and_no_hindrance():
+    log = mended_log()
+    proposed = first(log, facts.PlanProposed, "proposal")
+    (command,) = proposed.commands
+    command = msgspec.structs.replace(command, incident_id="", command_id="c9", plan_id="p9")
+    alone = msgspec.structs.replace(proposed, origin="operator", incident_id="", plan_id="p9", commands=(command,))
+    done = facts.EffectVerified(at=alone.at, command_id="c9", rows=10, worst=0.0)
+    completed = facts.PlanCompleted(at=alone.at, plan_id="p9")
+    more = woven(log, facts.PlanCompleted, alone, done, completed)
+    assert recorded_set(more, "a log").cases == recorded_set(log, "a log").cases
+
+
+def test_a_proven_plan_stands_beside_the_question_that_it_answered_and_no_later_one():
+    log = mended_log()
+    asked = first(log, facts.ReasonerAsked, "proposal")
+    later = msgspec.structs.replace(
+        asked.request, request_id="later", evidence=msgspec.structs.replace(asked.request.evidence, state="HELD")
+    )
+    again = woven(log, facts.PlanCompleted, msgspec.structs.replace(asked, request=later))
+    (case,) = recorded_set(again, "a log").cases
+    assert case.request == asked.request
+
+
 def test_what_was_proven_in_a_log_becomes_a_case_and_what_was_not_does_not(tmp_path):
-    simulation, log = asyncio.run(mended())
+    log = mended_log()
     found = recorded_set(log, "a log")
     (case,) = found.cases
     ((finding,),) = (right.findings for right in case.right)
@@ -97,6 +203,6 @@ def test_what_was_proven_in_a_log_becomes_a_case_and_what_was_not_does_not(tmp_p
     path.write_text(text_of(found))
     (result,) = json.loads(run(path, "--json").stdout)
     assert result["figures"][0]["exact"]["value"] == 1.0
-    unproven = WholeLog([r for r in log.records if r.type != "effect.verified/1"], simulation.blobs)
+    unproven = WholeLog([r for r in log.records if r.type != "effect.verified/1"], log.blobs)
     with pytest.raises(LogError, match="nothing that was proven right"):
         recorded_set(unproven, "a log")

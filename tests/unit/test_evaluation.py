@@ -10,6 +10,7 @@ import pytest
 from agent.reasoning.parse import parse_plan
 from pipelines.config import load
 from pipelines.evaluation.asking import ask_all, named
+from pipelines.evaluation.attacks import attacks
 from pipelines.evaluation.cases import (
     SITE_FILES,
     Case,
@@ -18,6 +19,7 @@ from pipelines.evaluation.cases import (
     RightAction,
     RightFinding,
     RightPlan,
+    Site,
     parse_set,
     rules_of,
     site_of,
@@ -25,12 +27,12 @@ from pipelines.evaluation.cases import (
 )
 from pipelines.evaluation.figures import Asked, Result, figures_of
 from pipelines.evaluation.generated import KINDS, generated_set
-from pipelines.evaluation.injecting import injected
+from pipelines.evaluation.injecting import STRIDE, injected
 from pipelines.evaluation.intervals import quantile, ratio_of_sums, share
 from pipelines.evaluation.judging import Judged, judge
 from pipelines.evaluation.module.cases import STANDARD, UNEXPECTED, module_set
 from pipelines.evaluation.page import page
-from pipelines.evaluation.words import idle_share, lone_action
+from pipelines.evaluation.words import idle_share, lone_action, share_text
 from schemas.errors import ConfigError, RecordingError
 from schemas.plans import Completion, Plan
 from tests.support.builders import plan_text
@@ -207,6 +209,34 @@ def test_a_generated_set_has_every_class_and_is_the_same_for_the_same_seed():
     }  # fmt: skip
 
 
+def test_each_right_value_of_a_generated_case_is_one_step_from_where_the_cell_stands():
+    """Also where two rules give the same argument other values: 40 N against oil, and here 10 N for soft parts."""
+    text = SITE.files["playbook.toml"]
+    other = """
+[[rules]]
+name = "soft_parts"
+tier = "proposal"
+asset = "gripper"
+diagnosis = "the parts are soft"
+when = [{ tag = "finger_position_mm", buckets = ["very_low"] }]
+actions = [{ name = "set_grip_force", args = { grip_force_n = 10 } }]
+"""
+    site = Site("two", {**SITE.files, "playbook.toml": text + other})
+    forces = set()
+    for one in generated_set(site, 20, 1).cases:
+        for action in (a for right in one.right for f in right.findings for a in f.actions):
+            for argument in RULES.catalogue.action(action.name).args:
+                value, _ = action.args[argument.name]
+                present = one.request.evidence.setpoints[argument.tag]
+                assert 0.0 < abs(value - present) <= argument.max_step
+                forces |= {value} if argument.name == "grip_force_n" else set()
+    assert forces == {10.0, 40.0}
+
+
+def test_neighbouring_cases_get_other_attacks_and_every_attack_comes():
+    assert math.gcd(STRIDE, len(attacks())) == 1
+
+
 def asked_playbook(incidents: IncidentSet) -> Result:
     return asyncio.run(ask_all(load(CONFIG), "playbook", incidents))
 
@@ -245,7 +275,22 @@ def test_a_reasoner_is_measured_without_kept_answers():
 )
 def test_wilsons_interval_is_that_of_the_books(hits, of, low, high):
     found = share(hits, of)
-    assert (found.low, found.high) == (low, high)
+    assert (round(found.low, 4), round(found.high, 4)) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("hits", "of", "said"),
+    [(0, 25_000, "0.0 "), (1, 25_000, "< 0.1 "), (24_999, 25_000, "> 99.9 "), (25_000, 25_000, "100.0 ")],
+)
+def test_one_of_many_is_neither_none_nor_all(hits, of, said):
+    assert share(hits, of).value == hits / of
+    assert share_text(share(hits, of)).startswith(said)
+
+
+@pytest.mark.parametrize("of", [1, 3, 7, 58, 25_000])
+def test_the_ends_of_an_interval_stay_within_nothing_and_everything(of):
+    assert share(0, of).low == 0.0
+    assert share(of, of).high == 1.0
 
 
 def test_nothing_has_no_figure():
@@ -268,7 +313,7 @@ def test_the_interval_of_a_quantile_holds_it_most_of_the_time():
 
 def test_a_ratio_of_sums_weighs_each_pair_by_its_size():
     found = ratio_of_sums([9.0, 1.0, 0.0], [10.0, 1.0, 1.0])
-    assert found.value == 0.8333
+    assert found.value == 10 / 12
     assert found.low < found.value < found.high
 
 
