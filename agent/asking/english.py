@@ -53,5 +53,6 @@ ENGLISH: Final = Words(
                   "does did has have"),
     conditional=_words("if unless when whenever until till while after before once provided assuming later tomorrow "
                        "tonight soon case otherwise else during every"),
-    undecided=_words("or either maybe perhaps probably possibly approximately about around roughly nearly almost"),
+    undecided=_words("or either whether maybe perhaps probably possibly approximately about around roughly nearly "
+                     "almost"),
 )  # fmt: skip

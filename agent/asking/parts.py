@@ -84,7 +84,7 @@ def bar_of(pieces: Sequence[Piece], words: Words) -> str | None:
         for name in ("denying", "conditional", "undecided"):
             if said in getattr(words, name):
                 return f"{said!r} {BARRED[name]}: nothing follows from a text that does"
-        first = piece.token.kind == "end"
+        first = piece.token.kind == "end" or said in words.joints
     return None
 
 
@@ -130,7 +130,7 @@ def _take(part: Part, phrase: tuple[str, ...], token: Token, words: Words, thing
         amount = Amount(words.fractions.get(said, token.value), part.preposition, fraction=token.kind != "number")
         part.amounts.append(amount)
         part.preposition = ""
-    elif last is not None and said in words.points and not last.fraction:
+    elif last is not None and said in words.points and not last.fraction and last.unit in ("", SHARE):
         part.amounts[-1] = replace(last, points=True, unit=SHARE)
     elif last is not None and not last.unit and not last.fraction and (unit := _unit(said, words, things)):
         part.amounts[-1] = replace(last, unit=unit)
