@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -19,8 +19,6 @@ from schemas.errors import ConnectionFault
 from schemas.plans import Attempt, Completion, Plan, ReasonerRequest
 from schemas.sentences import Interpretation, Sentence, interpretation_of
 from schemas.settings import CascadeSettings
-
-Judge = Callable[[Completion, ReasonerRequest], str]
 
 
 class Phrasebook:
@@ -62,7 +60,10 @@ class SentenceReader:
             speed: Agent time in a second of the wall.
         """
         self._tables = Phrasebook(repertoire)
-        judge: Judge = lambda completion, request: misread(completion, request, repertoire)  # noqa: E731
+
+        def judge(completion: Completion, request: ReasonerRequest) -> str:
+            return misread(completion, request, repertoire)
+
         self._models = Cascade([*models, self._tables], settings, judge, speed=speed) if models else None
 
     async def propose(self, request: ReasonerRequest) -> Completion:

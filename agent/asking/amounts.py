@@ -39,14 +39,23 @@ class Unclear:
 
 
 def unit_fits(amount: Amount, argument: Argument) -> bool:
-    """Whether a number can be about an argument by its unit; a share can be a change of anything."""
+    """Whether a number can be about an argument by its unit; a share can be a change of anything.
+
+    Points are those of a percentage, and only a share can be one of the present value.
+    """
+    if amount.points and (amount.of_present or argument.unit != SHARE):
+        return False
+    if amount.of_present and not amount.fraction and amount.unit != SHARE:
+        return False
     if amount.fraction or not amount.unit or amount.unit == argument.unit:
         return True
     return amount.unit == SHARE and (amount.preposition == "by" or amount.of_present)
 
 
 def value_of(amount: Amount, way: Way, argument: Argument, present: float | None) -> float | Unclear:
-    """Return the value that is meant, in the argument's unit, to 6 significant digits."""
+    """Return the value that is meant, in the argument's unit; one that is computed to 6 significant digits."""
+    if not amount.fraction and rounded_6(amount.value) != amount.value:
+        return Unclear("a number has at most 6 digits that count")
     if amount.value < 0 and amount.preposition == "by":
         return Unclear("a change is said without a sign: up or down is in the verb")
     meanings = _meanings(amount, way, argument, present)

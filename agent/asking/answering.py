@@ -1,4 +1,4 @@
-"""A interpretation as the text of a plan, in the form that every reasoner answers in. Pure."""
+"""An interpretation as the text of a plan, in the form that every reasoner answers in. Pure."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ def _words(text: str) -> frozenset[str]:
 
 
 ENGLISH: Final = Words(
-    fillers=_words("a also an it its just kindly me now of on our please pls the this your"),
+    fillers=_words("also an it its just kindly me now of our please pls the this your"),
+    small=_words("a on"),
     joints=_words("and then & plus"),
     verbs={
         **dict.fromkeys(("set", "put", "bring", "turn", "change", "adjust", "move", "run"), SET),
@@ -32,7 +33,7 @@ ENGLISH: Final = Words(
     by=frozenset({"by"}),
     since=frozenset({"from"}),
     of_present=frozenset({"present"}),
-    fractions={"half": 0.5, "third": 1 / 3, "quarter": 0.25},
+    fractions={"half": 0.5, "a half": 0.5, "third": 1 / 3, "a third": 1 / 3, "quarter": 0.25, "a quarter": 0.25},
     numerals=_words("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
                     "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred "
                     "thousand dozen twice thrice"),
@@ -52,5 +53,6 @@ ENGLISH: Final = Words(
                   "does did has have"),
     conditional=_words("if unless when whenever until till while after before once provided assuming later tomorrow "
                        "tonight soon case otherwise else during every"),
-    undecided=_words("or either maybe perhaps probably possibly approximately about around roughly nearly almost"),
+    undecided=_words("or either whether maybe perhaps probably possibly approximately about around roughly nearly "
+                     "almost"),
 )  # fmt: skip

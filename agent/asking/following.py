@@ -19,8 +19,8 @@ from agent.turn import Turn
 from schemas import facts
 from schemas.evidence import Evidence
 from schemas.facts import OperatorRequested
-from schemas.plans import Completion, ReasonerRequest, Slot, Unusable
-from schemas.sentences import SENTENCE_CHARS_MAX, Sentence, interpretation_of
+from schemas.plans import Completion, Plan, ReasonerRequest, Slot, Unusable
+from schemas.sentences import SENTENCE_CHARS_MAX, Interpretation, Sentence, interpretation_of
 
 INTERPRETATION: Final = "interpretation"
 """Key of `Completion.model` under which the tables' interpretation of a sentence stands, as JSON."""
@@ -78,15 +78,26 @@ def on_answer(turn: Turn, completion: Completion, asked: ReasonerRequest, before
     plan = parse_plan(completion.raw, asked, turn.rules)
     if isinstance(plan, Unusable):
         refuse(turn, request.request_id, plan)
-        return
-    words = LANGUAGES[sentence.language]
-    invented = unnamed(plan, sentence.text, words, turn.rules, asked.evidence.setpoints)
-    if invented is not None:
-        refuse(turn, request.request_id, invented)
-    elif not any(finding.actions for finding in plan.findings):
-        refuse(turn, request.request_id, Unusable("sentence.not_understood", _missed(completion)))
+    elif (why := _unfollowed(plan, completion, asked, turn.rules)) is not None:
+        refuse(turn, request.request_id, why)
     else:
         planning.propose_asked(turn, request, plan)
+
+
+def _unfollowed(plan: Plan, completion: Completion, asked: ReasonerRequest, rules: Rulebook) -> Unusable | None:
+    """Return why nothing follows from a plan, whoever read the sentence; None: it may be proposed."""
+    sentence = asked.sentence
+    assert sentence is not None
+    read = interpretation_of(completion.model.get(INTERPRETATION, ""))
+    if read is None:
+        return Unusable("sentence.not_understood", "its answer does not tell how the tables read the sentence")
+    if read.barred:
+        # Also no model may make a wish of what is denied or asked.
+        return Unusable("sentence.not_understood", _missed(read))
+    invented = unnamed(plan, sentence.text, LANGUAGES[sentence.language], rules, asked.evidence.setpoints)
+    if invented is None and not any(finding.actions for finding in plan.findings):
+        return Unusable("sentence.not_understood", _missed(read))
+    return invented
 
 
 def refuse(turn: Turn, request_id: str, why: Unusable) -> None:
@@ -123,12 +134,7 @@ def _slots(rules: Rulebook) -> tuple[Slot, ...]:
     return tuple(Slot(f"E{n}", asset, "", "sentence", "none") for n, asset in enumerate(assets, start=1))
 
 
-def _missed(completion: Completion) -> str:
-    """Say what was not understood, as far as the reader told."""
-    interpretation = interpretation_of(completion.model.get(INTERPRETATION, ""))
-    parts = (
-        [f"{part.words!r}: {part.reason}" for part in interpretation.not_understood]
-        if interpretation is not None
-        else []
-    )
+def _missed(read: Interpretation) -> str:
+    """Say what was not understood."""
+    parts = [f"{part.words!r}: {part.reason}" for part in read.not_understood]
     return "; ".join(parts)[:REASON_CHARS_MAX] or "nothing of it is an action of the catalogue"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from agent.asking.amounts import Amount, Unclear, unit_fits, value_of
-from agent.asking.parts import Part, bar_of, parts_of
+from agent.asking.parts import Part, bar_of, parts_of, pieces_of
 from agent.asking.things import Things, things_of
 from agent.asking.tokens import tokens_of
 from agent.asking.words import Way, Words
@@ -31,13 +31,13 @@ def interpret(text: str, words: Words, repertoire: Repertoire, setpoints: Mappin
         repertoire: Of the cell.
         setpoints: Present values by tag; a change of one that is not there is not understood.
     """
-    tokens = [token for token in tokens_of(text) if token.text not in words.fillers]
     things = things_of(repertoire, words)
-    if (bar := bar_of(tokens, words, things)) is not None:
+    pieces = pieces_of(tokens_of(text), words, things)
+    if (bar := bar_of(pieces, words)) is not None:
         return Interpretation(not_understood=(NotUnderstood(text, bar),), barred=True)
     understood: list[Understood] = []
     missed: list[NotUnderstood] = []
-    for part in parts_of(tokens, words, things):
+    for part in parts_of(pieces, words, things):
         said = text[part.start : part.stop]
         found = _understand(part, words, things, repertoire, setpoints)
         if isinstance(found, Unclear):

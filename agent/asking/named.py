@@ -24,7 +24,8 @@ def numbers_of(text: str, words: Words) -> tuple[float, ...]:
     found: list[float] = []
     for token in tokens_of(text):
         if token.kind == "number":
-            found.append(token.value)
+            # One of more digits than values are kept in is not read: what is proposed would be another number.
+            found += [token.value] if rounded_6(token.value) == token.value else []
         elif token.text in words.fractions:
             found.append(100 * words.fractions[token.text])
         elif (verb := words.verbs.get(token.text)) is not None and verb.factor is not None:

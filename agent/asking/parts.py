@@ -19,6 +19,17 @@ BARRED = {
 """By field of `Words`: what such a word does to the whole text."""
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A name of two words or more, or one word, number or sign."""
+
+    phrase: tuple[str, ...]
+    token: Token
+    """The first."""
+    stop: int
+    named: bool = False
+
+
 @dataclass(slots=True)
 class Part:
     """One wish, in pieces."""
@@ -46,51 +57,64 @@ class Part:
                     or self.unknown)  # fmt: skip
 
 
-def bar_of(tokens: Sequence[Token], words: Words, things: Things) -> str | None:
-    """Return why nothing may follow from any of it; None: something may."""
-    at, first = 0, True
+def pieces_of(tokens: Sequence[Token], words: Words, things: Things) -> list[Piece]:
+    """Find the names in a text; of the rest, fillers are left out."""
     texts = tuple(token.text for token in tokens)
+    pieces, at = list[Piece](), 0
     while at < len(tokens):
-        token = tokens[at]
-        if (length := things.match(texts, at)) > 0:
-            at, first = at + length, False
+        phrase, width = things.match(texts, at, words.fillers)
+        if phrase:
+            pieces.append(Piece(phrase, tokens[at], tokens[at + width - 1].stop, named=True))
+        elif texts[at] not in words.fillers:
+            pieces.append(Piece((texts[at],), tokens[at], tokens[at].stop))
+        at += width or 1
+    return pieces
+
+
+def bar_of(pieces: Sequence[Piece], words: Words) -> str | None:
+    """Return why nothing may follow from any of it; None: something may."""
+    first = True
+    for piece in pieces:
+        if piece.named:
+            first = False
             continue
-        if token.kind == "ask" or (first and token.text in words.asking):
-            return f"{token.text!r} {BARRED['asking']}: nothing follows from a text that does"
+        (said,) = piece.phrase
+        if piece.token.kind == "ask" or (first and said in words.asking):
+            return f"{said!r} {BARRED['asking']}: nothing follows from a text that does"
         for name in ("denying", "conditional", "undecided"):
-            if token.text in getattr(words, name):
-                return f"{token.text!r} {BARRED[name]}: nothing follows from a text that does"
-        first = token.kind == "end"
-        at += 1
+            if said in getattr(words, name):
+                return f"{said!r} {BARRED[name]}: nothing follows from a text that does"
+        first = piece.token.kind == "end" or said in words.joints
     return None
 
 
-def parts_of(tokens: Sequence[Token], words: Words, things: Things) -> list[Part]:
-    """Cut at joints; phrases of names are matched first, so that a title may hold one."""
-    texts = tuple(token.text for token in tokens)
+def parts_of(pieces: Sequence[Piece], words: Words, things: Things) -> list[Part]:
+    """Cut at joints; a name may hold one."""
     parts, part, at = list[Part](), Part(), 0
-    while at < len(tokens):
-        token = tokens[at]
-        length = things.match(texts, at)
-        if not length and (token.kind == "end" or token.text in words.joints):
+    while at < len(pieces):
+        piece = pieces[at]
+        if not piece.named and (piece.token.kind == "end" or piece.phrase[0] in words.joints):
             parts, part, at = [*parts, part], Part(), at + 1
             continue
-        length = length or _width(texts, at, words, things)
+        width = _width(pieces[at:], words, things)
         if part.empty:
-            part.start = token.start
-        part.stop = tokens[at + length - 1].stop
-        _take(part, texts[at : at + length], token, words, things)
-        at += length
+            part.start = piece.token.start
+        part.stop = pieces[at + width - 1].stop
+        phrase = tuple(word for each in pieces[at : at + width] for word in each.phrase)
+        _take(part, phrase, piece.token, words, things)
+        at += width
     return [each for each in [*parts, part] if not each.empty]
 
 
-def _width(texts: tuple[str, ...], at: int, words: Words, things: Things) -> int:
-    """Return how many words the longest phrase of the tables has here; at least one."""
-    for length in (3, 2):
-        phrase = " ".join(texts[at : at + length])
-        known = phrase in words.verbs or phrase in words.points or _unit(phrase, words, things)
-        if len(texts) >= at + length and known:
-            return length
+def _width(pieces: Sequence[Piece], words: Words, things: Things) -> int:
+    """Return how many pieces the longest phrase of the tables has here; at least one. A name is no part of it."""
+    for width in (3, 2):
+        taken = pieces[:width]
+        phrase = " ".join(piece.phrase[0] for piece in taken)
+        tables = (words.verbs, words.points, words.fractions)
+        known = any(phrase in table for table in tables) or _unit(phrase, words, things)
+        if len(taken) == width and known and not any(piece.named for piece in taken):
+            return width
     return 1
 
 
@@ -106,7 +130,7 @@ def _take(part: Part, phrase: tuple[str, ...], token: Token, words: Words, thing
         amount = Amount(words.fractions.get(said, token.value), part.preposition, fraction=token.kind != "number")
         part.amounts.append(amount)
         part.preposition = ""
-    elif last is not None and said in words.points and not last.fraction:
+    elif last is not None and said in words.points and not last.fraction and last.unit in ("", SHARE):
         part.amounts[-1] = replace(last, points=True, unit=SHARE)
     elif last is not None and not last.unit and not last.fraction and (unit := _unit(said, words, things)):
         part.amounts[-1] = replace(last, unit=unit)

@@ -52,7 +52,7 @@ def prompt_of(text: str, evidence: CanonicalEvidence, space: PlanSpace, repertoi
         messages=(
             Message("system", system),
             Message("user", _present(evidence)),
-            Message("user", json.dumps(neutral(text))),
+            Message("user", json.dumps(neutral(text), ensure_ascii=False)),
         ),
         function=FUNCTION,
         description=DESCRIPTION,

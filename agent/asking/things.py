@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent.asking.tokens import words_of
@@ -32,14 +32,30 @@ class Things:
     """All words by action."""
     units: Mapping[str, str]
     """Units of the arguments, by their pieces in lower case with spaces between; those that look alike are left out."""
-    longest: int = 1
+    longer: Mapping[str, tuple[Phrase, ...]]
+    """Phrases of two words or more by their first word, the longest first."""
 
-    def match(self, texts: Phrase, at: int) -> int:
-        """Return how many words from `at` on are the longest phrase of two words or more; 0: none is."""
-        for length in range(min(self.longest, len(texts) - at), 1, -1):
-            if texts[at : at + length] in self.phrases:
-                return length
-        return 0
+    def match(self, texts: Phrase, at: int, fillers: frozenset[str]) -> tuple[Phrase, int]:
+        """Return the longest phrase that stands from `at` on, and over how many words; none is `(), 0`.
+
+        Between its words the text may have fillers; a filler that the phrase has must be in the text.
+        """
+        for phrase in self.longer.get(texts[at], ()):
+            if (width := _width(phrase, texts[at:], fillers)) > 0:
+                return phrase, width
+        return (), 0
+
+
+def _width(phrase: Phrase, texts: Phrase, fillers: frozenset[str]) -> int:
+    """Return how many words of a text a phrase takes from its beginning; 0: it does not stand there."""
+    at = 0
+    for word in phrase:
+        while at < len(texts) and texts[at] != word and texts[at] in fillers:
+            at += 1
+        if at == len(texts) or texts[at] != word:
+            return 0
+        at += 1
+    return at
 
 
 @dataclass(slots=True)
@@ -61,17 +77,15 @@ def things_of(repertoire: Repertoire, words: Words) -> Things:
     assets: dict[str, frozenset[str]] = {}
     whole: dict[Phrase, set[str]] = {}
     for action in repertoire.actions:
-        own = [phrase for name in _own_names(action) if (phrase := _phrase(name, words))]
+        own = [phrase for name in _own_names(action) if (phrase := _phrase(name))]
         starts[action.name] = words_of(action.name)[0]
         sequences[action.name] = tuple(frozenset(phrase[1:]) for phrase in own if phrase[0] in words.doing)
-        assets[action.name] = frozenset(
-            word for name in _asset_names(action, repertoire) for word in _phrase(name, words)
-        )
+        assets[action.name] = frozenset(word for name in _asset_names(action, repertoire) for word in _phrase(name))
         for phrase in own:
             whole.setdefault(phrase, set()).add(action.name)
-        for phrase in [*own, *(_phrase(name, words) for name in _other_names(action, repertoire))]:
+        for phrase in [*own, *(_phrase(name) for name in _other_names(action, repertoire))]:
             index.add(phrase, action.name)
-        for phrase in _bare(action, repertoire, words):
+        for phrase in _bare(action):
             index.add(phrase, action.name)
     singles: dict[str, set[str]] = {}
     for action_name, its in index.words.items():
@@ -89,7 +103,7 @@ def things_of(repertoire: Repertoire, words: Words) -> Things:
         {p: frozenset(names) for p, names in whole.items()},
         {name: frozenset(its) for name, its in index.words.items()},
         _units(repertoire),
-        max((len(p) for p in phrases), default=1),
+        _longer(phrases),
     )
 
 
@@ -118,10 +132,10 @@ def _other_names(action: Action, repertoire: Repertoire) -> Iterator[str]:
             yield from (tag.name, tag.title, *tag.aliases)
 
 
-def _bare(action: Action, repertoire: Repertoire, words: Words) -> Iterator[Phrase]:
+def _bare(action: Action) -> Iterator[Phrase]:
     """Names of arguments and set-points without their unit: `conveyor_speed_pct` is said conveyor speed."""
     for argument in action.args:
-        name = _phrase(argument.name, words)
+        name = _phrase(argument.name)
         if len(name) > 1:
             yield name[:-1]
 
@@ -130,11 +144,20 @@ def _tags(name: str, repertoire: Repertoire) -> list[Tag]:
     return [tag for tag in repertoire.rules.cell.tags if tag.name == name]
 
 
-def _phrase(name: str, words: Words) -> Phrase:
-    return tuple(word for word in words_of(name.replace("_", " ")) if word not in words.fillers)
+def _phrase(name: str) -> Phrase:
+    """Return the words of a name, all of them: `clean_pads_a` and *Vacuum on* mean something by the last."""
+    return words_of(name.replace("_", " "))
+
+
+def _longer(phrases: Iterable[Phrase]) -> dict[str, tuple[Phrase, ...]]:
+    found: dict[str, list[Phrase]] = {}
+    for phrase in sorted(phrases, key=lambda phrase: (-len(phrase), phrase)):
+        if len(phrase) > 1:
+            found.setdefault(phrase[0], []).append(phrase)
+    return {first: tuple(those) for first, those in found.items()}
 
 
 def _telling(word: str, words: Words) -> bool:
-    """Whether a word by itself names something: not a joint, a preposition or a number."""
-    small = words.joints | words.to | words.by | words.since | words.of_present
+    """Whether a word by itself names something: not a filler, an article, a joint, a preposition or a number."""
+    small = words.fillers | words.small | words.joints | words.to | words.by | words.since | words.of_present
     return word not in small and not word[0].isdigit() and word.isalnum()

@@ -29,7 +29,9 @@ class Words:
     """One language."""
 
     fillers: frozenset[str]
-    """Say nothing; they are left out of titles and aliases too."""
+    """Say nothing, where no name has them: in a name every word counts."""
+    small: frozenset[str]
+    """Articles and the like that may end a name: they tell something within it only, and are no fillers."""
     joints: frozenset[str]
     """Stand between two wishes: and, then."""
     verbs: Mapping[str, Verb]
@@ -45,6 +47,7 @@ class Words:
     of_present: frozenset[str]
     """A share of the present value."""
     fractions: Mapping[str, float]
+    """By phrase: a half."""
     numerals: frozenset[str]
     """Numbers in words: they are recognised as such, and to be written in digits."""
     units: Mapping[str, str]

@@ -15,8 +15,12 @@ from agent.asking.languages import DEFAULT_LANGUAGE
 from pipelines.commands.options import HERE, CellOption, Config, Data, folders
 from pipelines.operator_socket import call
 from pipelines.screen import answer_text, asked_text, handover_text, status_table
+from schemas.sentences import SENTENCE_CHARS_MAX
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; written to the log.")]
+SENT_CHARS_MAX = 8 * SENTENCE_CHARS_MAX
+"""Of a sentence: a longer one is refused all the same, and so much of it fits the socket's line."""
+LANGUAGE_CHARS_MAX = 40
 Command = Annotated[str, typer.Argument(help="Command id, or its first eight characters or more.")]
 
 
@@ -76,15 +80,24 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Plain values.")] = False,
 ) -> None:
     """Ask in plain language. What is understood becomes a proposal that you approve; nothing runs by the text alone."""
-    text = " ".join(sentence)
-    if (problem := problem_of(text, language)) is not None:
-        print(answer_text({"ok": False, "error": f"{problem.rule}: {problem.reason}"}))
-        raise typer.Exit(1)
-    wanted = {"kind": "ask", "cell": cell, "target": language, "reason": text}
-    answer = call(folders(config, data).socket, wanted)
+    text, language = " ".join(sentence)[:SENT_CHARS_MAX], language[:LANGUAGE_CHARS_MAX]
+    answer = _unsendable(text, language) or call(
+        folders(config, data).socket, {"kind": "ask", "cell": cell, "target": language, "reason": text}
+    )
     print(json.dumps(answer, indent=2) if as_json else asked_text(answer))
     if not answer["ok"]:
         raise typer.Exit(1)
+
+
+def _unsendable(text: str, language: str) -> dict[str, Any] | None:
+    """Refuse here only what no message can hold, bytes that are no text; all else the service refuses, on record."""
+    try:
+        (text + language).encode()
+    except UnicodeEncodeError:
+        problem = problem_of(text, language)
+        assert problem is not None, "half a character is never one that is shown"
+        return {"ok": False, "error": f"{problem.rule}: {problem.reason}"}
+    return None
 
 
 def hold(config: Config = HERE, data: Data = None, cell: CellOption = "", reason: Reason = "") -> None:

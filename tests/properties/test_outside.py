@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.asking.following import INTERPRETATION
 from agent.effects import (
     AskReasoner,
     Dispatch,
@@ -27,6 +28,7 @@ from agent.step import Stepped
 from schemas import facts
 from schemas.facts import AnyFact
 from schemas.plans import Completion
+from schemas.sentences import Interpretation
 from tests.support.builders import plan_text, snapshot, started
 from tests.support.story import DONE, FORGOTTEN, NEVER_SEEN, NO_ANSWER, NOT_SENT, REJECTED, RUNNING, Story
 
@@ -137,7 +139,8 @@ class Outside(Story):
     def _fulfil(self, wish: Effect, how: int) -> None:
         match wish:
             case AskReasoner(request):
-                text = Completion(raw=PLANS[how % len(PLANS)], reasoner="scripted")
+                read = {INTERPRETATION: Interpretation().text()} if request.sentence is not None else {}
+                text = Completion(raw=PLANS[how % len(PLANS)], reasoner="scripted", model=read)
                 self.feed(facts.ReasonerAnswered(at=self.at, request_id=request.request_id, completion=text))
             case TakeSnapshot():
                 off = how % 13 == 0

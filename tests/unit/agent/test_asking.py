@@ -236,6 +236,32 @@ def test_it_joins_the_open_incident_of_what_it_acts_on_and_waits_for_no_reasoner
     assert [a.request.tier for a in story.outstanding(AskReasoner)] == ["reflex"], "the incident goes its own way"
 
 
+def said_instead(answer: facts.ReasonerAnswered, raw: str) -> facts.ReasonerAnswered:
+    """The answer of a reader that says something else of the same sentence, beside how the tables read it."""
+    return msgspec.structs.replace(answer, completion=Completion(raw, "hostile", answer.completion.model))
+
+
+CLEAN = plan_text(("clean_pads", {}))
+
+
+@pytest.mark.parametrize("text", ["don't clean the pads", "clean the pads?", "if it slips clean the pads"])
+def test_from_a_text_that_denies_or_asks_nothing_follows_whoever_read_it(text):
+    story, answer = waiting_for_its_reader(text)
+    story.feed(said_instead(answer, CLEAN))
+    assert story.refusal[0] == "sentence.not_understood"
+    assert "nothing follows from a text that does" in story.refusal[1]
+    assert not story.of(facts.PlanProposed)
+    assert not (story.state.asks or story.state.requests)  # noqa: PT018 - both are bounds of one thing
+
+
+@pytest.mark.parametrize("model", [{}, {"interpretation": "{"}, {"interpretation": '{"barred": "no"}'}])
+def test_an_answer_that_does_not_tell_how_the_sentence_was_read_is_not_followed(model):
+    story, answer = waiting_for_its_reader("clean the pads")
+    story.feed(msgspec.structs.replace(answer, completion=Completion(CLEAN, "hostile", model)))
+    assert story.refusal == ("sentence.not_understood", "its answer does not tell how the tables read the sentence")
+    assert not story.of(facts.PlanProposed)
+
+
 HOSTILE = [
     (plan_text(("set_conveyor_speed", {"conveyor_speed_pct": 70.0}), slot="E2", asset="drive"), "sentence.value"),
     (plan_text(("set_grip_force", {"grip_force_n": 41.0})), "sentence.value"),
@@ -252,7 +278,7 @@ HOSTILE = [
 def test_a_reader_that_says_what_the_sentence_does_not_is_not_followed(raw, rule):
     story, answer = waiting_for_its_reader()
     assert [s.asset for s in story.last(facts.ReasonerAsked).request.slots] == ["gripper", "drive", "cell"]
-    story.feed(msgspec.structs.replace(answer, completion=Completion(raw=raw, reasoner="hostile")))
+    story.feed(said_instead(answer, raw))
     assert story.refusal[0] == rule
     assert not (story.state.plans)
     assert not (story.state.asks)
@@ -262,7 +288,7 @@ def test_a_reader_that_says_what_the_sentence_does_not_is_not_followed(raw, rule
 def test_a_reader_that_adds_an_action_without_a_value_is_seen_by_who_approves_and_runs_by_nobodys_word():
     story, answer = waiting_for_its_reader()
     raw = plan_text(("change_pads", {}))
-    story.feed(msgspec.structs.replace(answer, completion=Completion(raw=raw, reasoner="hostile")))
+    story.feed(said_instead(answer, raw))
     assert story.waiting_for_approval().command.action == "change_pads"
     assert not story.wished(Dispatch)
 

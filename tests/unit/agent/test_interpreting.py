@@ -6,6 +6,7 @@ from agent.asking.english import ENGLISH
 from agent.asking.interpreting import interpret
 from agent.asking.languages import LANGUAGES
 from agent.asking.words import Verb, Words
+from agent.guard.question import Rulebook
 from agent.reasoning.repertoire import Repertoire, repertoire_of
 from schemas.catalogue import Argument, Catalogue
 from schemas.plans import ACTIONS_MAX
@@ -43,8 +44,13 @@ UNDERSTOOD = [
     ("raise the grip force by 5 N", FORCE, 30),
     ("increase grip force by 5", FORCE, 30),
     ("reduce the grip force by a quarter", FORCE, 18.75),
+    ("reduce the conveyor by a half", CONVEYOR, 50),
     ("double the grip force", FORCE, 50),
     ("set the grip force to 80 % present", FORCE, 20),
+    ("set the grip force to half present", FORCE, 12.5),
+    ("set the conveyor to 60.0001 %", CONVEYOR, 60.0001),
+    ("set the conveyor to 60.00000 %", CONVEYOR, 60),
+    ("reduce the grip force by a third", FORCE, 16.6667),
     ("set the grip force to 400 N", FORCE, 400),
     ("set the grip force to -5 N", FORCE, -5),
     ("clean the pads", "clean_pads", None),
@@ -91,6 +97,19 @@ MISSED = [
     ("raise the grip force to 20 N", "not up from the present 25"),
     ("set the grip force to 25 N", "25 N already"),
     ("set the grip force to 40 %", "unit is not that"),
+    ("set the grip force to 40 A", "'a' means nothing here"),  # amperes, where nothing is in amperes
+    ("set the grip force to 40 on", "'on' means nothing here"),
+    ("raise the grip force by 10 percentage points", "unit is not that"),  # of 25 N it made 35 N
+    ("raise the grip force by 10 points", "unit is not that"),
+    ("set the grip force to 40 points", "unit is not that"),
+    ("set the grip force to 20 N present", "unit is not that"),  # it made 5 N
+    ("set the grip force to 20 present", "unit is not that"),
+    ("set the conveyor to 60 present", "unit is not that"),
+    ("lower the conveyor by 30 points present", "unit is not that"),
+    ("lower the conveyor by 30 N points", "'points' means nothing here"),
+    ("set the grip force to 1234567 N", "at most 6 digits"),  # it made 1.23457e6
+    ("set the conveyor to 60.00001 %", "at most 6 digits"),
+    ("raise the grip force by 5.0000001 N", "at most 6 digits"),
     ("set the grip force to 0.04 kN", "'kn' means nothing here"),
     ("set the grip force by 5 N", "whether up or down"),
     ("raise the grip force by -5 N", "without a sign"),
@@ -135,6 +154,47 @@ def test_a_part_that_is_not_wholly_clear_is_listed_with_the_reason(text, reason)
     assert not found.barred
 
 
+def with_twins(*twins: tuple[str, str]) -> Repertoire:
+    """The demo's cell, in which actions with these names and titles stand for its pad cleaning."""
+    rules = demo_rules()
+    pads = next(action for action in rules.catalogue.actions if action.name == "clean_pads")
+    actions = [
+        action.model_copy(update={"exclusive_with": tuple(n for n in action.exclusive_with if n != pads.name)})
+        for action in rules.catalogue.actions
+        if action != pads
+    ]
+    changes = {"aliases": (), "exclusive_with": ()}
+    actions += [pads.model_copy(update={**changes, "name": name, "title": title}) for name, title in twins]
+    return repertoire_of(Rulebook(rules.cell, Catalogue(actions=tuple(actions)), rules.policy), demo_playbook())
+
+
+PADS = with_twins(("clean_pads_a", "Run the pad cleaning of a"), ("clean_pads_b", "Run the pad cleaning of b"))
+VACUUM = with_twins(("vacuum_on", "Vacuum on"), ("vacuum_off", "Vacuum off"))
+SEAL = with_twins(("seal_it", "Seal it"), ("seal_now", "Seal now"))
+
+
+@pytest.mark.parametrize(("cell", "text", "names"), [
+    (PADS, "clean the pads", ("clean_pads_a", "clean_pads_b")),  # it was understood as machine A
+    (PADS, "run the pad cleaning", ("clean_pads_a", "clean_pads_b")),
+    (PADS, "run a pad cleaning", ("clean_pads_a", "clean_pads_b")),  # an article, or machine A?
+    (PADS, "clean_pads_a", ("clean_pads_a",)),
+    (PADS, "please clean the pads A", ("clean_pads_a",)),
+    (PADS, "clean the pads b", ("clean_pads_b",)),
+    (VACUUM, "vacuum", ("vacuum_on", "vacuum_off")),  # it was understood as on
+    (VACUUM, "the vacuum on", ("vacuum_on",)),
+    (VACUUM, "vacuum off", ("vacuum_off",)),
+    (SEAL, "seal", ("seal_it", "seal_now")),
+    (SEAL, "seal it", ("seal_it",)),
+    (SEAL, "seal the now", ("seal_now",)),
+])  # fmt: skip
+def test_a_small_word_of_a_name_tells_it_from_another_and_without_it_neither_is_taken(cell, text, names):
+    found = heard(text, cell)
+    understood = tuple(part.action for part in found.understood)
+    assert understood == (names if len(names) == 1 else ())
+    if len(names) != 1:
+        assert found.not_understood[0].candidates == names
+
+
 BARRED = [
     "do not slow the conveyor to 60 %",
     "don't slow the conveyor to 60 %",
@@ -148,6 +208,10 @@ BARRED = [
     "is the conveyor at 60 %",
     "Should we slow the conveyor to 60 %",
     "please can you clean the pads",
+    "clean the pads and should we slow the belt",
+    "clean the pads and then is the conveyor at 60 %",
+    "clean the pads & please can the conveyor be slowed to 60 %",
+    "I wonder whether to clean the pads",
     "clean the pads. Will it help",
     "if it slips clean the pads",
     "clean the pads unless it runs well",
@@ -243,7 +307,8 @@ def test_two_units_that_look_alike_are_not_told_apart_by_a_guess():
 def test_another_language_is_a_table_and_nothing_else():
     none = frozenset[str]()
     german = Words(
-        fillers=frozenset(["das", "die", "den", "bitte"]), joints=frozenset({"und"}), verbs={"senke": Verb("down")},
+        fillers=frozenset(["das", "die", "den", "bitte"]), small=none, joints=frozenset({"und"}),
+        verbs={"senke": Verb("down")},
         doing=none, ways={}, to=frozenset({"auf"}), by=frozenset({"um"}), since=frozenset({"von"}), of_present=none,
         fractions={}, numerals=none, units={"prozent": "%"}, points=none, denying=frozenset({"nicht"}),
         asking=none, conditional=none, undecided=none,
@@ -261,7 +326,7 @@ def test_another_language_is_a_table_and_nothing_else():
 
 @pytest.mark.parametrize(("code", "words"), LANGUAGES.items())
 def test_the_tables_of_a_language_are_in_lower_case_and_give_no_word_two_meanings(code, words):
-    sets = [words.fillers, words.joints, words.to, words.by, words.since, words.of_present, words.points,
+    sets = [words.fillers, words.small, words.joints, words.to, words.by, words.since, words.of_present, words.points,
             words.denying, words.asking, words.conditional, words.undecided, words.numerals,
             frozenset(words.verbs), frozenset(words.ways), frozenset(words.fractions)]  # fmt: skip
     together = [word for each in sets for word in each]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from connectors.clock import VirtualClock
+from pipelines.cli import app
 from pipelines.derive import Derivation
+from pipelines.hosting import Folders
 from pipelines.operator_socket import OperatorSocket, call
 from pipelines.recover import Lookahead
 from pipelines.replay import replay
@@ -39,6 +43,19 @@ async def by_socket(simulation: Simulation, *requests: dict[str, object]) -> lis
         await operators.start()
         try:
             return [await asyncio.to_thread(call, path, request) for request in requests]
+        finally:
+            await operators.close()
+
+
+async def by_command(simulation: Simulation, *arguments: str) -> Any:
+    """Run `jidoka ask` beside the cell, in a thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        services = {simulation.service.cell: simulation.service}
+        path = Folders(Path(folder)).socket
+        operators = OperatorSocket(path, services, simulation.clock, off_file=Path(folder) / "OFF")
+        await operators.start()
+        try:
+            return await asyncio.to_thread(CliRunner().invoke, app, ["ask", "--data", folder, *arguments])
         finally:
             await operators.close()
 
@@ -128,6 +145,28 @@ def test_approved_it_is_sent_once_and_every_derived_fact_is_the_same_on_replay()
     assert again.divergence is None
     assert again.facts_compared == sum(record.type in DERIVED_NAMES for record in said)
     assert {"reasoner.asked/1", "plan.proposed/1"} <= {record.type for record in said}
+
+
+@pytest.mark.parametrize(("text", "rule"), [
+    ("", "sentence.empty"),
+    ("x" * 501, "sentence.length"),
+    ("clean the pads " * 5_000, "sentence.length"),  # would be more than a line of the socket
+    ("\U0001f527" * 5_000, "sentence.length"),  # twelve bytes each, as the line is written
+    ("clean the pads \u202e", "sentence.characters"),
+], ids=["empty", "one too long", "75 kB", "astral", "bidi"])  # fmt: skip
+def test_what_the_command_asks_is_refused_by_the_service_on_record_and_in_json(text, rule):
+    """Was: refused before it was sent, in plain text, and in no log."""
+    simulation, (said,) = played(lambda s: by_command(s, "--json", text))
+    assert (said.exit_code, json.loads(said.stdout)["ok"]) == (1, False)
+    assert json.loads(said.stdout)["error"].startswith(f"{rule}: ")
+    (asked,), (refused,) = of(simulation, OperatorRequested), of(simulation, facts.RequestRefused)
+    assert (text.startswith(asked.reason), refused.request_id, refused.rule) == (True, asked.request_id, rule)
+
+
+def test_bytes_that_are_no_text_are_refused_in_json_too():
+    simulation, (said,) = played(lambda s: by_command(s, "--json", "clean the pads \udcff"))
+    assert json.loads(said.stdout)["error"].startswith("sentence.characters: ")
+    assert of(simulation, OperatorRequested) == []
 
 
 @pytest.mark.parametrize(("text", "said"), [
