@@ -172,7 +172,9 @@ def _again(turn: Turn, fact: facts.AnomalyUpdated, incident_id: str) -> None:
 
 
 def _stands_at_normal(state: CellState, fact: facts.AnomalyUpdated) -> bool:
-    episode = state.episodes[fact.episode_id]
+    episode = state.episodes.get(fact.episode_id)
+    if episode is None:  # Over meanwhile; its incident still knows it.
+        return False
     return any(tag.tag == episode.opened.tag and tag.bucket == "normal" for tag in fact.evidence.tags)
 
 
