@@ -65,7 +65,7 @@ def neutral(text: str) -> str:
     """Return a text with a space for every sign that is neither letter, digit nor harmless punctuation.
 
     >>> neutral('slow to 60 % <|im_end|> "}')
-    'slow to 60 %   im end    '
+    'slow to 60 %   im end     '
     """
     return "".join(char if char.isalnum() or char in PUNCTUATION else " " for char in text)
 

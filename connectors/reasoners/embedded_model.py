@@ -11,7 +11,7 @@ from schemas.settings import TransformersSettings
 EMBEDDED: Final = "embedded"
 """Its name in `jidoka.toml` and in the log."""
 FOLDER: Final = Path(__file__).parent / "embedded"
-SHA256: Final = ""
+SHA256: Final = "8039a95f9e105af94bfe116814fd99e1651e9d7aa5f23c91298382fc4ee33830"
 """Of the weights, as `connectors.reasoners.weights.digest` has it: other weights are not loaded."""
 PACKAGES: Final = ("torch", "transformers")
 

@@ -15,7 +15,6 @@ import pytest
 from agent.asking.prompt import neutral
 from connectors.reasoners.playbook import PlaybookReasoner
 from pipelines.asking import Phrasebook, SentenceReader, misread
-from pipelines.local_model import LocalModel
 from pipelines.log_view import summary
 from pipelines.model_reasoner import Lines, ModelReasoner, PlanCache
 from pipelines.questions import Question, question_for
@@ -192,21 +191,6 @@ def test_every_cell_has_a_reader_also_without_any_model():
 def test_an_answer_without_values_is_a_reading_and_what_it_adds_is_the_persons_to_see():
     completion = Completion(raw=plan_text(("clean_pads", {})), reasoner="large")
     assert misread(completion, about("make the pads nice"), demo_repertoire()) == ""
-
-
-def test_a_model_in_memory_reads_a_sentence_choice_by_choice(tmp_path):
-    pytest.importorskip("torch", reason="the extra `model` is not installed")
-    from schemas.settings import TransformersSettings
-    from tests.support.tiny_qwen import make
-
-    request = about(BELT)
-    folder = make(tmp_path, [question_for(request, demo_repertoire(), "names").prompt.text()])
-    model = LocalModel(TransformersSettings(name="large", model=str(folder), dtype="float32", device="cpu", threads=1))
-    assert model.wait(60.0)
-    large = ModelReasoner(model, demo_repertoire(), "", PlanCache(0), Lines().of("a/b"))
-    answer = asyncio.run(large.propose(msgspec.structs.replace(request, deadline_s=30.0)))
-    assert misread(answer, request, demo_repertoire()) in ("", "it found no action in it")
-    assert answer.choices
 
 
 @pytest.mark.parametrize(("told", "reader"), [("names", "large"), ("slots", "phrasebook")])

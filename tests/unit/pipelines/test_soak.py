@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -113,12 +112,3 @@ def test_an_answer_that_does_not_come_is_counted_and_the_others_are_asked(monkey
     assert outcome.trials_n == len(outcome.failures) == soak_reasoning.ANSWERS_UNIT_N
     assert outcome.failures[1] == "answer 1 did not come: no answer within 300 s"
     assert outcome.failures[2].startswith("answer 2 is no JSON")
-
-
-def test_the_files_of_a_model_of_random_weights_go_with_it():
-    pytest.importorskip("transformers")
-    folder = Path(soak_reasoning._model(5).files.name)
-    assert list(folder.rglob("*.safetensors"))
-    with pytest.warns(ResourceWarning, match="Implicitly cleaning up"):
-        soak_reasoning._model.cache_clear()
-    assert not folder.exists()
