@@ -6,7 +6,7 @@ SOAK ?=
 DATA ?=
 PORT ?= 0
 
-.PHONY: install demo test test-model check soak bench acceptance counterparts kafka clean
+.PHONY: install demo test test-model check soak bench acceptance counterparts kafka model clean
 
 install: .venv/.installed
 
@@ -51,6 +51,10 @@ soak: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# The embedded model again from its seed: the same weights on the same torch and kind of processor (docs/model-card.md).
+model: .venv/.model-installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.training train
 
 acceptance: install
 	@test -n "$(DATA)" || { echo 'say where the labelled recordings are: make acceptance DATA=DIR'; exit 2; }

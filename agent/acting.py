@@ -21,7 +21,7 @@ def start_step(turn: Turn, plan: PlanProgress) -> None:
     turn.conclude(judged)
     match judged.decision:
         case "refused":
-            planning.end_step(turn, plan.plan_id, _why(judged), done=False)
+            planning.end_step(turn, plan.plan_id, why(judged), done=False)
         case "needs_approval":
             decide_by_at = turn.at + int(turn.rules.policy.decide_s * 1e6)
             turn.conclude(
@@ -35,6 +35,15 @@ def start_step(turn: Turn, plan: PlanProgress) -> None:
             )
         case "permitted":
             pass  # the fold has moved it: a fresh snapshot
+
+
+def refusal_ahead(turn: Turn, plan: PlanProgress) -> facts.GuardJudged | None:
+    """Return the first of a plan's steps that the guard would refuse already now; None: there is none."""
+    for command_id in plan.commands:
+        judged = check(_question(turn, turn.state.commands[command_id], plan, "proposal", None))
+        if judged.decision == "refused":
+            return judged
+    return None
 
 
 def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, progress: CommandProgress) -> None:
@@ -53,11 +62,9 @@ def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, progress: CommandProgress
             facts.CommandIntended(at=turn.at, command=progress.command, command_sha256=progress.sha256, attempt=attempt)
         )
     elif not judged.retry and progress.attempt:
-        _fail(
-            turn, progress, f"the robot never saw it, and it may not be sent any more: {fact.failure or _why(judged)}"
-        )
+        _fail(turn, progress, f"the robot never saw it, and it may not be sent any more: {fact.failure or why(judged)}")
     elif not judged.retry:
-        planning.end_step(turn, plan.plan_id, fact.failure or _why(judged), done=False)
+        planning.end_step(turn, plan.plan_id, fact.failure or why(judged), done=False)
 
 
 def on_answer(turn: Turn, fact: facts.CommandAnswered, before: CommandProgress) -> None:
@@ -155,7 +162,8 @@ def _question(
     )
 
 
-def _why(judged: facts.GuardJudged) -> str:
+def why(judged: facts.GuardJudged) -> str:
+    """Return what the guard had against it, for people."""
     against = [v for v in judged.verdicts if v.result != "passed"]
     refusals = [v for v in against if v.result == "refused"] or against
     return "; ".join(f"{v.rule}: {v.reason}" for v in refusals)

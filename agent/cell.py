@@ -52,7 +52,7 @@ class CellState:
     commands: Mapping[str, CommandProgress] = field(default_factory=_empty)
     """Of the plans in work, and those that something is still owed to."""
     requests: Mapping[str, OperatorRequested] = field(default_factory=_empty)
-    """Requests for an action that wait for a snapshot."""
+    """Requests for an action that wait for a snapshot, and sentences until they became a plan or were refused."""
     rebaselines: Mapping[str, OperatorRequested] = field(default_factory=_empty)
     """Requests of which the detectors have not heard yet."""
     seen_requests: tuple[str, ...] = ()
@@ -66,6 +66,13 @@ class CellState:
     def asks_of(self, incident_id: str) -> list[Ask]:
         """Return the questions that wait on behalf of the incident."""
         return [ask for ask in self.asks.values() if ask.request.incident_id == incident_id]
+
+    def ask_of(self, request_id: str) -> Ask | None:
+        """Return the question that waits on behalf of a person's sentence."""
+        for ask in self.asks.values():
+            if ask.request.sentence is not None and ask.request.sentence.request_id == request_id:
+                return ask
+        return None
 
     def quiet(self, incident: Incident) -> bool:
         """Whether nothing of the incident is open: no episode, no plan, no command in doubt."""
@@ -254,6 +261,8 @@ def _answer(
         return replace(state, asks=_without(state.asks, fact.request_id))
     request = fact.request
     incident = state.incidents.get(request.incident_id)
+    if request.sentence is not None:
+        return replace(state, asks={**state.asks, request.request_id: Ask(request, fact.at)})
     if incident is None:
         return state
     state = replace(state, asks={**state.asks, request.request_id: Ask(request, fact.at)})
@@ -303,11 +312,14 @@ def _plan(
 def _request(state: CellState, fact: facts.OperatorRequested | facts.RequestRefused) -> CellState:
     if isinstance(fact, facts.RequestRefused):
         rebaselines = _without(state.rebaselines, fact.request_id)
-        return replace(state, requests=_without(state.requests, fact.request_id), rebaselines=rebaselines)
+        ask = state.ask_of(fact.request_id)
+        asks = state.asks if ask is None else _without(state.asks, ask.request.request_id)
+        requests = _without(state.requests, fact.request_id)
+        return replace(state, requests=requests, rebaselines=rebaselines, asks=asks)
     if fact.request_id in state.seen_requests:
         return state
     state = replace(state, seen_requests=(*state.seen_requests, fact.request_id)[-REQUESTS_REMEMBERED:])
-    if fact.kind in ("request", "hold"):
+    if fact.kind in ("request", "hold", "ask"):
         return replace(state, requests={**state.requests, fact.request_id: fact})
     if fact.kind == "rebaseline":
         return replace(state, rebaselines={**state.rebaselines, fact.request_id: fact})

@@ -33,6 +33,13 @@ class TakeSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadSetpoints:
+    """Read every set-point of the cell, now: a sentence may name any of them."""
+
+    subject_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dispatch:
     """Send once."""
 
@@ -92,7 +99,18 @@ class WakeAt:
     at: int
 
 
-Effect = AskReasoner | TakeSnapshot | Dispatch | QueryCommand | ReadBack | Rebaseline | VerifyEffect | Notify | WakeAt
+Effect = (
+    AskReasoner
+    | TakeSnapshot
+    | ReadSetpoints
+    | Dispatch
+    | QueryCommand
+    | ReadBack
+    | Rebaseline
+    | VerifyEffect
+    | Notify
+    | WakeAt
+)
 
 
 def outstanding(state: CellState, policy: Policy) -> dict[str, Effect]:
@@ -102,7 +120,10 @@ def outstanding(state: CellState, policy: Policy) -> dict[str, Effect]:
         wishes[f"ask|{ask.request.request_id}"] = AskReasoner(ask.request)
         _wake(wishes, "deadline", ask.request.request_id, ask.deadline_at)
     for request in state.requests.values():
-        wishes[f"snapshot|{request.request_id}|0"] = TakeSnapshot(request.request_id, request.target, 0)
+        if request.kind != "ask":
+            wishes[f"snapshot|{request.request_id}|0"] = TakeSnapshot(request.request_id, request.target, 0)
+        elif state.ask_of(request.request_id) is None:
+            wishes[f"setpoints|{request.request_id}"] = ReadSetpoints(request.request_id)
     for request in state.rebaselines.values():
         tags = tuple(request.target.split(",")) if request.target else ()
         wishes[f"rebaseline|{request.request_id}"] = Rebaseline(request.request_id, tags, 0.0)

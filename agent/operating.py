@@ -1,9 +1,9 @@
-"""What people ask for: approve, deny, request, hold, off, on, resolve, note."""
+"""What people ask for: approve, deny, request, hold, off, on, resolve, note, ask."""
 
 from __future__ import annotations
 
 from agent import planning
-from agent.cell import CellState
+from agent.asking import following
 from agent.turn import Turn
 from schemas import facts
 from schemas.facts import OperatorRequested
@@ -25,12 +25,17 @@ def on_request(turn: Turn, fact: OperatorRequested) -> None:
             _resolve(turn, fact)
         case "rebaseline":
             _check_tags(turn, fact)
+        case "ask":
+            following.on_request(turn, fact)
         case "note":
             pass  # the request itself is the note
 
 
 def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, request: OperatorRequested) -> None:
     """The set-points are known now: make the command that was asked for."""
+    if request.kind == "ask":
+        following.on_setpoints(turn, fact, request)
+        return
     if fact.failure:
         _refuse(turn, request, "freshness.snapshot", f"the set-points cannot be read: {fact.failure}")
         return
@@ -43,7 +48,7 @@ def on_snapshot(turn: Turn, fact: facts.SnapshotTaken, request: OperatorRequeste
     if not 0.0 <= age_s <= limit_s:
         _refuse(turn, request, "freshness.decision", f"it was asked for {age_s:.0f} s ago, allowed are {limit_s:g} s")
         return
-    incident_id = _incident_on(turn.state, planning.asset_of(turn.rules, action))
+    incident_id = planning.incident_on(turn.state, planning.asset_of(turn.rules, action))
     planning.propose_single(turn, request, incident_id, PlannedAction(name, dict(request.args)))
 
 
@@ -129,7 +134,3 @@ def _resolve(turn: Turn, fact: OperatorRequested) -> None:
 
 def _refuse(turn: Turn, fact: OperatorRequested, rule: str, reason: str) -> None:
     turn.conclude(facts.RequestRefused(at=turn.at, request_id=fact.request_id, rule=rule, reason=reason))
-
-
-def _incident_on(state: CellState, asset: str) -> str:
-    return next((i.incident_id for i in state.incidents.values() if asset in i.assets and i.kind == "process"), "")

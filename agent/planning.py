@@ -75,6 +75,35 @@ def propose_single(turn: Turn, request: OperatorRequested, incident_id: str, act
     acting.start_step(turn, turn.state.plans[plan_id])
 
 
+def propose_asked(turn: Turn, request: OperatorRequested, plan: Plan) -> None:
+    """Start a plan that a person asked for in plain language: as a whole, or not at all.
+
+    What the guard would refuse of any step is refused now, before the first one waits for approval.
+    """
+    plan_id = derive(turn.state.cell, "sentence", request.request_id, request.who, str(request.at))
+    planned = [action for finding in plan.findings for action in finding.actions]
+    incident_id = next((found for f in plan.findings if f.actions and (found := incident_on(turn.state, f.asset))), "")
+    turn.conclude(
+        facts.PlanProposed(
+            at=turn.at,
+            plan_id=plan_id,
+            incident_id=incident_id,
+            origin="operator",
+            tier="proposal",
+            who=request.who,
+            request_id=request.request_id,
+            findings=plan.findings,
+            commands=_commands(turn, plan_id, incident_id, planned, "sentence"),
+        )
+    )
+    progress = turn.state.plans[plan_id]
+    if (against := acting.refusal_ahead(turn, progress)) is None:
+        acting.start_step(turn, progress)
+        return
+    turn.conclude(against)
+    drop(turn, progress, acting.why(against))
+
+
 def end_step(turn: Turn, plan_id: str, reason: str, *, done: bool) -> None:
     """Go on after the present step, or end the plan. A way back to safe goes on whatever happened."""
     plan = turn.state.plans.get(plan_id)
@@ -147,6 +176,11 @@ def asset_of(rules: Rulebook, action: Action | None) -> str:
     """Return the asset on which an action acts; empty for an unknown one."""
     robot = next((r for r in rules.cell.robots if action is not None and r.id == action.robot), None)
     return robot.asset if robot is not None else ""
+
+
+def incident_on(state: CellState, asset: str) -> str:
+    """Return the open incident of the process on an asset; empty: there is none."""
+    return next((i.incident_id for i in state.incidents.values() if asset in i.assets and i.kind == "process"), "")
 
 
 def _in_force(planned: PlannedAction, state: CellState, rules: Rulebook) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent import acting, operating, planning
+from agent.asking import following
 from agent.cell import CellState, apply
 from agent.effects import Effect, outstanding
 from agent.guard.question import Rulebook
@@ -195,6 +196,9 @@ def _answered(turn: Turn, fact: facts.ReasonerAnswered, before: CellState) -> No
             facts.AnswerDropped(at=turn.at, request_id=fact.request_id, reason="nobody waits for it any more")
         )
         return
+    if ask.request.sentence is not None:
+        following.on_answer(turn, fact.completion, ask.request, before)
+        return
     incident = turn.state.incidents.get(ask.request.incident_id)
     if incident is None or not incident.open_episodes:
         reason = "all episodes of the incident cleared"
@@ -208,7 +212,11 @@ def _answered(turn: Turn, fact: facts.ReasonerAnswered, before: CellState) -> No
 
 
 def _unusable(turn: Turn, request_id: str, why: Unusable, before: CellState) -> None:
-    incident_id = before.asks[request_id].request.incident_id
+    asked = before.asks[request_id].request
+    if asked.sentence is not None:
+        following.refuse(turn, asked.sentence.request_id, why)
+        return
+    incident_id = asked.incident_id
     turn.conclude(
         facts.PlanUnusable(at=turn.at, request_id=request_id, incident_id=incident_id, rule=why.rule, reason=why.reason)
     )

@@ -14,9 +14,9 @@ import msgspec
 
 from agent.effects import AskReasoner, Effect, Notify, Rebaseline, WakeAt
 from agent.ports import Clock, Notifier, Reasoner
-from schemas.errors import JidokaError
+from schemas.errors import ConnectionFault, JidokaError
 from schemas.facts import AnyFact, NotificationSent, ReasonerAnswered, ReasonerFailed, TimeReached
-from schemas.plans import Completion, Tier
+from schemas.plans import Completion, Post
 from schemas.plant import Cell
 from schemas.samples import AGENT, Control, Input
 
@@ -45,7 +45,7 @@ class Advisor:
         service: Service,
         cell: Cell,
         clock: Clock,
-        reasoners: Mapping[Tier, Reasoner],
+        reasoners: Mapping[Post, Reasoner],
         notifiers: Sequence[Notifier],
     ) -> None:
         self._inbox, self._cell, self._clock = service, cell, clock
@@ -134,12 +134,16 @@ class Advisor:
     async def _ask(self, effect: AskReasoner) -> None:
         """One answer or one failure; what comes after the deadline is recorded and dropped by the step."""
         request = effect.request
-        reasoner = self._reasoners[request.tier]
+        post: Post = "sentence" if request.sentence is not None else request.tier
+        reasoner = self._reasoners.get(post)
         try:
+            if reasoner is None:
+                raise ConnectionFault("nobody is there for this")
             completion = await reasoner.propose(request)
         except JidokaError as error:
+            name = reasoner.name if reasoner is not None else post
             failed = ReasonerFailed(
-                at=self._clock.now_us(), request_id=request.request_id, reasoner=reasoner.name, reason=str(error)
+                at=self._clock.now_us(), request_id=request.request_id, reasoner=name, reason=str(error)
             )
             await self.deliver(failed)
             return

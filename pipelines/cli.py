@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pipelines.commands import logs, operate, plant_streams, replays, run, streams, study, topics
+from pipelines.commands import evaluate, learn, logs, operate, plant_streams, replays, run, streams, study, topics
 from pipelines.log_lines import last_words, speak
 from schemas.errors import ConfigError, JidokaError
 
@@ -20,12 +20,14 @@ app = typer.Typer(
 run.register(app)
 operate.register(app)
 study.register(app)
+evaluate.register(app)
 streams.register(app)
 app.add_typer(logs.app, name="log")
 app.add_typer(replays.app, name="replay")
 app.add_typer(topics.app, name="topics")
 app.add_typer(plant_streams.app, name="streams")
-logs.register(app)
+app.add_typer(logs.exports, name="export")
+learn.register(app)
 
 
 def main() -> None:

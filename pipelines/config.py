@@ -195,7 +195,8 @@ def cross_check(plant: Plant, catalogue: Catalogue, policy: Policy, playbook: Pl
     Raises:
         ConfigError: a name that the other file does not know, a unit that differs, a limit outside the catalogue's.
     """
-    for cell in plant.cells:
+    for place, cell in enumerate(plant.cells):
+        _check_aliases(f"cells.{place}", cell)
         robots = {robot.id for robot in cell.robots}
         for number, action in enumerate(catalogue.actions):
             if action.robot in robots:
@@ -212,6 +213,17 @@ def _check_robots(catalogue: Catalogue, plant: Plant) -> None:
         if action.robot not in robots:
             _fail(
                 "catalogue.toml", f"actions.{number}.robot", f"{action.name}: plant.toml has no robot {action.robot!r}"
+            )
+
+
+def _check_aliases(field: str, cell: Cell) -> None:
+    for number, tag in enumerate(cell.tags):
+        if tag.aliases and tag.role != "setpoint":
+            _fail(
+                "plant.toml",
+                f"{field}.tags.{number}.aliases",
+                f"{tag.name} is no set-point, so that nobody can ask for it by them",
+                "Take them away, or give them to its asset",
             )
 
 

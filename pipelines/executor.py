@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent.asking.following import setpoint_tags
 from agent.cell import CellState
-from agent.effects import Dispatch, Effect, QueryCommand, ReadBack, TakeSnapshot
+from agent.effects import Dispatch, Effect, QueryCommand, ReadBack, ReadSetpoints, TakeSnapshot
 from agent.guard.interlocks import snapshot_tags
 from agent.guard.question import Rulebook
 from agent.ports import Clock, Notifier, Reasoner, Robot
@@ -24,7 +25,7 @@ from schemas.commands import Command, Reading
 from schemas.errors import ConnectionFault
 from schemas.facts import AnyFact, CommandAnswered, ReadbackTaken, SnapshotTaken
 from schemas.outcomes import NotSent, Outcome, Unknown
-from schemas.plans import Tier
+from schemas.plans import Post
 from schemas.samples import Input
 
 READBACK_PAUSE_S = 0.005
@@ -73,7 +74,7 @@ class Executor(Advisor):
         rules: Rulebook,
         clock: Clock,
         machines: Machines,
-        reasoners: Mapping[Tier, Reasoner],
+        reasoners: Mapping[Post, Reasoner],
         notifiers: Sequence[Notifier],
     ) -> None:
         super().__init__(service, rules.cell, clock, reasoners, notifiers)
@@ -86,6 +87,8 @@ class Executor(Advisor):
         match effect:
             case TakeSnapshot():
                 return self._snapshot(effect)
+            case ReadSetpoints():
+                return self._setpoints(effect)
             case Dispatch():
                 return self._dispatch(effect)
             case QueryCommand():
@@ -101,26 +104,36 @@ class Executor(Advisor):
     async def _snapshot(self, effect: TakeSnapshot) -> None:
         name = effect.action or self._rules.hold_action
         action = self._rules.catalogue.action(name)
-        robot = self._robot(action)
-        read_at = self._clock.now_us()
-        readings: Mapping[str, Reading] = {}
-        failure, until = f"no robot does {name!r}", _now_s() + SESSION_S
-        while robot is not None:
+        wanted = {action.robot: snapshot_tags(self._rules.cell, action)} if action is not None else {}
+        await self._seen(effect.subject_id, wanted, f"no robot does {name!r}")
+
+    async def _setpoints(self, effect: ReadSetpoints) -> None:
+        await self._seen(
+            effect.subject_id, setpoint_tags(self._rules), "there is no robot for every set-point of the cell"
+        )
+
+    async def _seen(self, subject_id: str, wanted: Mapping[str, Sequence[str]], failure: str) -> None:
+        """Read these tags by robot, all or none, for as long as a session may still be opened; bring them back."""
+        read_at, until = self._clock.now_us(), _now_s() + SESSION_S
+        readings: dict[str, Reading] = {}
+        while wanted and all(robot in self._machines.robots for robot in wanted):
             read_at = self._clock.now_us()
             try:
-                readings, failure = await robot.snapshot(snapshot_tags(self._rules.cell, action)), ""
+                for robot, tags in wanted.items():
+                    readings |= await self._machines.robots[robot].snapshot(tags)
+                failure = ""
                 break
             except ConnectionFault as error:
-                failure = str(error)
+                readings, failure = {}, str(error)
             if _now_s() >= until:
                 break
             await asyncio.sleep(SESSION_PAUSE_S)
         await self.deliver(
             SnapshotTaken(
                 at=self._clock.now_us(),
-                subject_id=effect.subject_id,
+                subject_id=subject_id,
                 read_at=read_at,
-                readings=dict(readings),
+                readings=readings,
                 off_file=self._machines.off_file.exists(),
                 failure=failure,
             )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import assert_never
 
+from agent.asking.following import INTERPRETATION
 from agent.wakes import read_wake
 from schemas import facts
 from schemas.commands import Command
@@ -13,6 +14,7 @@ from schemas.facts import AnyFact
 from schemas.outcomes import Answered, NotSent, Unknown
 from schemas.plans import Completion
 from schemas.records import Recorded
+from schemas.sentences import interpretation_of
 
 
 def clock_text(at_us: int) -> str:
@@ -74,7 +76,7 @@ def summary(fact: AnyFact) -> str:
             return f"{fact.command_id[:8]} {fact.reason}"
         case facts.OperatorRequested():
             wanted = " ".join([fact.target[:36], *(f"{k}={v:g}" for k, v in fact.args.items())])
-            return f"{fact.who}: {fact.kind} {wanted} {fact.reason}".rstrip()
+            return f"{fact.who}: {fact.kind} {wanted} {_shown(fact.reason)}".rstrip()
         case facts.TimeReached():
             wake = read_wake(fact.wake_id)
             return f"{wake.kind} of {wake.subject[:8]}" if wake is not None else fact.wake_id
@@ -156,7 +158,21 @@ def _answer(completion: Completion) -> str:
     """Say who answered what, how sure, and who was asked in vain before."""
     sure = f" ({completion.confidence:.2f} sure)" if completion.confidence is not None else ""
     vain = "".join(f"; {attempt.reasoner} was asked before: {attempt.reason}" for attempt in completion.tried)
-    return f"{completion.reasoner}{sure}: {completion.raw[:100]}{vain}"
+    return f"{completion.reasoner}{sure}: {completion.raw[:100]}{_missed(completion)}{vain}"
+
+
+def _missed(completion: Completion) -> str:
+    """Say what of a sentence the phrasebook did not understand, where it was the one that answered."""
+    found = interpretation_of(completion.model.get(INTERPRETATION, ""))
+    by_model = bool(completion.tried) and completion.tried[0].reasoner == "phrasebook"
+    if found is None or not found.not_understood or by_model:
+        return ""
+    return "; not understood: " + ", ".join(f"{part.words!r}" for part in found.not_understood)
+
+
+def _shown(text: str) -> str:
+    """Return a person's text with a sign in place of what would steer a terminal or is not shown."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _counted(fact: facts.GuardJudged) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from agent.ports import Clock
+from pipelines.asked import understanding
 from pipelines.decide import CellService
 from pipelines.status import view
 from schemas import facts
@@ -30,6 +31,8 @@ from schemas.facts import AnyFact, OperatorRequested
 REQUEST_BYTES_MAX = 65_536
 ANSWER_S = 10.0
 """Wall time to wait for what follows from a request."""
+ASK_S = 30.0
+"""The same for a sentence: a model may be asked about it."""
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,20 +164,26 @@ async def ask(service: CellService, fact: OperatorRequested) -> dict[str, Any]:
     def listen(appended: Sequence[AnyFact]) -> None:
         answer = consequence(fact, appended)
         if answer is not None and not followed.done():
-            followed.set_result(answer)
+            more = understanding(appended, service.derivation.rules) if fact.kind == "ask" else {}
+            followed.set_result({**answer, **more})
 
     service.listeners.append(listen)
-    taken = False
+    taken, wait_s = False, wait_for(fact.kind)
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(wait_s):
             await service.put(fact)
             taken = True
             return await followed
     except TimeoutError:
         what = "taken, but nothing followed" if taken else f"{service.cell}: not taken, its queue stayed full"
-        return {"ok": False, "error": f"{what} within {ANSWER_S:g} s: look at jidoka status"}
+        return {"ok": False, "error": f"{what} within {wait_s:g} s: look at jidoka status"}
     finally:
         service.listeners.remove(listen)
+
+
+def wait_for(kind: object) -> float:
+    """Return the wall time to wait for what follows from a request of this kind."""
+    return ASK_S if kind == "ask" else ANSWER_S
 
 
 def consequence(request: OperatorRequested, appended: Sequence[AnyFact]) -> dict[str, Any] | None:
@@ -185,7 +194,7 @@ def consequence(request: OperatorRequested, appended: Sequence[AnyFact]) -> dict
                 return {"ok": False, "error": f"{fact.rule}: {fact.reason}"}
             case facts.PlanProposed(request_id=request.request_id):
                 return _judged(fact.plan_id, appended)
-    if request not in appended or request.kind in ("request", "hold"):
+    if request not in appended or request.kind in ("request", "hold", "ask"):
         return None
     return {"ok": True, "did": request.kind, "facts": [facts.type_name(f) for f in appended]}
 
@@ -206,7 +215,7 @@ def call(path: Path, request: Mapping[str, object]) -> dict[str, Any]:
     """
     try:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(ANSWER_S + 5.0)
+            client.settimeout(wait_for(request.get("kind")) + 5.0)
             client.connect(str(path))
             client.sendall(json.dumps(request).encode() + b"\n")
             with client.makefile("rb") as answer:

@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from agent.asking import prompt as sentence_prompt
+from agent.asking.languages import LANGUAGES
+from agent.asking.named import repertoire_for
 from agent.reasoning import compact, prompt
 from agent.reasoning.canonical import canonical
 from agent.reasoning.compact import CompactPhrasing
 from agent.reasoning.phrasing import JsonPhrasing, Phrasing
 from agent.reasoning.repertoire import Repertoire
 from agent.reasoning.space import PlanSpace, space_of
+from schemas.errors import ConnectionFault
 from schemas.plans import ChoiceMade, ReasonerRequest
 from schemas.reasoning import Prompt
+from schemas.sentences import Sentence
 
 Told = Literal["names", "slots"]
 
@@ -66,9 +71,27 @@ class Model(Protocol):
 
 
 def question_for(request: ReasonerRequest, repertoire: Repertoire, told: Told) -> Question:
-    """Return what a model is asked."""
+    """Return what a model is asked.
+
+    Raises:
+        ConnectionFault: it is about a sentence, and the model is told slots only.
+    """
+    if request.sentence is not None:
+        return _about(request.sentence, request, repertoire, told)
     evidence = canonical(request, repertoire.rules.cell)
     space = space_of(evidence, repertoire)
     if told == "slots":
-        return Question(compact.prompt_of(evidence, space, repertoire), space, CompactPhrasing(repertoire), told)
+        return Question(
+            compact.prompt_of(evidence, space, repertoire), space, CompactPhrasing(evidence, space, repertoire), told
+        )
     return Question(prompt.prompt_of(evidence, space, repertoire), space, JsonPhrasing(), told)
+
+
+def _about(sentence: Sentence, request: ReasonerRequest, repertoire: Repertoire, told: Told) -> Question:
+    if told == "slots" or sentence.language not in LANGUAGES:
+        raise ConnectionFault("a model that is told slots only cannot read a sentence")
+    setpoints = request.evidence.setpoints
+    named = repertoire_for(sentence.text, LANGUAGES[sentence.language], repertoire, setpoints)
+    evidence = sentence_prompt.evidence_of(request)
+    space = space_of(evidence, named)
+    return Question(sentence_prompt.prompt_of(sentence.text, evidence, space, named), space, JsonPhrasing(), told)

@@ -42,6 +42,36 @@ def answer_text(answer: Mapping[str, Any]) -> str:
     return DID.get(answer["did"], f"done: {answer['did']}") + command
 
 
+def asked_text(answer: Mapping[str, Any]) -> str:
+    """Return what became of a sentence: each step with its range, what was not understood, and what to do next."""
+    lines = []
+    if answer.get("steps"):
+        lines.append(f"understood ({answer['reader']}):")
+        lines += [f"  {n}. {_step(step)}" for n, step in enumerate(answer["steps"], start=1)]
+    if answer.get("not_understood"):
+        by_tables = answer.get("reader", "phrasebook") == "phrasebook"
+        lines.append(
+            "not understood:" if by_tables else "not understood by the phrasebook; see what the model made of it:"
+        )
+        lines += [f"  {_missed(part)}" for part in answer["not_understood"]]
+    lines.append(answer_text(answer))
+    if answer["ok"] and answer["did"] == "needs_approval":
+        lines.append(
+            f"jidoka approve {answer['command_id'][:8]}, or jidoka deny {answer['command_id'][:8]} --reason ..."
+        )
+    return "\n".join(lines)
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    allowed = f"   allowed {step['allowed']}" if step["allowed"] else ""
+    return f"{step['change']} on {step['asset']} ({step['action']}, {step['command_id'][:8]}){allowed}"
+
+
+def _missed(part: Mapping[str, Any]) -> str:
+    could = f": {', '.join(part['candidates'])}" if part["candidates"] else ""
+    return f'"{part["words"]}": {part["reason"]}{could}'
+
+
 def status_table(cells: Sequence[View]) -> Group:
     """Return all cells."""
     return Group(*(_cell(view) for view in cells))

@@ -21,7 +21,7 @@ from pipelines.intake import KeptIntake
 from pipelines.opening import opening_facts
 from pipelines.reasoning import Reasoners
 from schemas.facts import AnyFact
-from schemas.plans import Tier
+from schemas.plans import Post
 from schemas.samples import Kept
 
 START_US = 1_767_225_600_000_000
@@ -67,7 +67,7 @@ class Simulation:
         blobs: Blobs | None = None,
         keeper: MemoryKeeper | None = None,
         plant: DirectPlant | None = None,
-        reasoners: Mapping[Tier, Reasoner] | None = None,
+        reasoners: Mapping[Post, Reasoner] | None = None,
         wrap_robot: Callable[[Robot], Robot] = lambda robot: robot,
         off_file: Path = Path("/nonexistent/OFF"),
     ) -> None:
@@ -92,7 +92,7 @@ class Simulation:
             self.rules,
             self.clock,
             Machines({r.id: robot for r in cell.robots}, off_file, configuration.settings.readback_s),
-            reasoners or Reasoners(configuration).of(cell),
+            reasoners or Reasoners(configuration, embedded=False).of(cell),
             [LogNotifier()],
         )
         self.facts: list[AnyFact] = []

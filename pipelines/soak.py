@@ -94,7 +94,7 @@ class Progress:
 
 
 def run(name: str, units: Sequence[Unit], progress: Progress) -> None:
-    """Do what is left of a run, telling how it goes."""
+    """Do what is left of a run, telling on stderr how it goes: stdout is for results."""
     left = [unit for unit in units if unit.name not in progress.done]
     began_s = time.monotonic()
     for number, unit in enumerate(left, 1):
@@ -105,8 +105,9 @@ def run(name: str, units: Sequence[Unit], progress: Progress) -> None:
         lines = progress.done.values()
         trials_n, failures_n = sum(x["trials"] for x in lines), sum(len(x["failures"]) for x in lines)
         print(
-            f"{name}: {len(progress.done)}/{len(units)} units, {trials_n} trials, {failures_n} failures, "
+            f"{name}: {len(units) - len(left) + number}/{len(units)} units, {trials_n} trials, {failures_n} failures, "
             f"{number / passed_s:.2f} units/s, {left_s / 60:.1f} min left",
+            file=sys.stderr,
             flush=True,
         )
 

@@ -23,10 +23,10 @@ from connectors.eventlog.verify import verify
 from pipelines.config import load
 from pipelines.simulation import Simulation
 from pipelines.soak_kafka import KAFKA_RUNS
+from pipelines.soak_reasoning import REASONING_RUNS
 from pipelines.soak_units import Outcome, Unit, support
 from schemas.facts import CommandIntended, IncidentOpened, OperatorRequested
 
-HOSTILE_PLANS_N, HOSTILE_UNIT_N = 100_000, 1_000
 HEALTHY_SEEDS_N, HEALTHY_S = 30, 3600.0
 OUTAGES_N, OUTAGES_UNIT_N = 20, 5
 EDITS_N, EDITS_UNIT_N = 10_000, 200
@@ -80,21 +80,6 @@ async def _outages(restarts: Any) -> Outcome:
             if back_s[-1] > BACK_GOAL_S or outage.gaps_n != 1 or outage.commands_n:
                 failures.append(str(outage))
     return Outcome(OUTAGES_UNIT_N, tuple(failures), {"back_s": max(back_s)})
-
-
-def hostile_plans(seed: int) -> Iterator[Unit]:
-    """Yield units of plans by a hostile reasoner."""
-    hostile = support("hostile")
-    for start in range(0, HOSTILE_PLANS_N, HOSTILE_UNIT_N):
-        yield Unit(f"{start}", lambda start=start: _hostile(hostile, seed, start))  # type: ignore[misc]
-
-
-def _hostile(hostile: Any, seed: int, start: int) -> Outcome:
-    try:
-        counts = hostile.hostile_plans(HOSTILE_UNIT_N, seed, start=start)
-    except hostile.OutsideTheEnvelope as error:
-        return Outcome(HOSTILE_UNIT_N, (str(error),))
-    return Outcome(HOSTILE_UNIT_N, (), {key: float(n) for key, n in counts.items()})
 
 
 def healthy_hours(seed: int) -> Iterator[Unit]:
@@ -201,9 +186,9 @@ RUNS: Mapping[str, Callable[[int], Iterator[Unit]]] = {
     "crash-pairs": crash_pairs,
     "crash-kill9": crash_kill9,
     "server-restarts": server_restarts,
-    "hostile-plans": hostile_plans,
     "healthy-hours": healthy_hours,
     "tamper": tamper,
     "latency": latency,
+    **REASONING_RUNS,
     **KAFKA_RUNS,
 }

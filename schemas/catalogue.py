@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from schemas.plant import Strict
+from schemas.plant import Alias, Strict
 
 RiskClass = Literal["A", "B", "C", "D"]
 """A advise · B reversible, towards safe · C affects production · D widening, restart. Class X (safety functions, e-stop
@@ -104,6 +104,8 @@ class Action(Strict):
     """Named by policy, playbook and people."""
     title: str
     """For people."""
+    aliases: tuple[Alias, ...] = ()
+    """What people also call it, for `jidoka ask`: `clean the pads`."""
     robot: str
     """The robot that does it; its asset is the action's scope."""
     risk_class: RiskClass

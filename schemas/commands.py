@@ -8,7 +8,8 @@ from typing import Literal
 
 import msgspec
 
-CommandOrigin = Literal["plan", "compensation", "fallback", "operator"]
+CommandOrigin = Literal["plan", "compensation", "fallback", "operator", "sentence"]
+"""sentence: asked for in plain language. It needs a person's approval, whatever its autonomy."""
 
 
 class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -221,14 +221,15 @@ class OperatorRequested(Fact, frozen=True, kw_only=True, tag="operator.requested
 
     request_id: str
     who: str
-    kind: Literal["approve", "deny", "request", "hold", "off", "on", "resolve", "rebaseline", "note"]
+    kind: Literal["approve", "deny", "request", "hold", "off", "on", "resolve", "rebaseline", "note", "ask"]
     target: str = ""
     """approve, deny, resolve: a command id; request: an action; rebaseline: tags, comma between, empty for all; note:
-    anything."""
+    anything; ask: the language, empty for English."""
     command_sha256: str = ""
     """approve: the hash of what the person saw."""
     args: dict[str, float] = {}
     reason: str = ""
+    """Why; note, ask: the text."""
 
 
 class TimeReached(Fact, frozen=True, kw_only=True, tag="time.reached/1"):

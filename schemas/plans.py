@@ -7,8 +7,11 @@ from typing import Literal
 import msgspec
 
 from schemas.evidence import Evidence
+from schemas.sentences import Sentence
 
 Tier = Literal["reflex", "proposal"]
+Post = Literal["reflex", "proposal", "sentence"]
+"""What a reasoner of a cell is there for: the tiers of an incident, and a person's sentences."""
 
 FINDINGS_MAX, ACTIONS_PER_FINDING_MAX, ACTIONS_MAX = 3, 4, 4
 
@@ -24,15 +27,19 @@ class Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     direction: Literal["up", "down", "none"]
 
 
-class ReasonerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReasonerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One question to a reasoner."""
 
     request_id: str
     incident_id: str
+    """Empty for a sentence."""
     tier: Tier
     slots: tuple[Slot, ...]
+    """For a sentence: one per asset that something acts on."""
     evidence: Evidence
     deadline_s: float
+    sentence: Sentence | None = None
+    """What a person wrote; None: the question is about an incident. Left out of the bytes then, as ever."""
 
 
 class ChoiceMade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Alias = Annotated[str, Field(min_length=1, max_length=60)]
+"""What people call something, in their words: read in requests in plain language, never shown to a model."""
 Role = Literal["process", "setpoint", "counter", "heartbeat", "permissive", "state"]
 """What a tag is for. Only `process` tags are watched by statistical detectors; every tag has its quality watched."""
 
@@ -59,6 +61,8 @@ class Tag(Strict):
     """Ends in its unit, e.g. `grip_force_n`."""
     title: str = ""
     """For people."""
+    aliases: tuple[Alias, ...] = ()
+    """What people also call it, for `jidoka ask`; of set-points only."""
     asset: str
     """The asset that it belongs to."""
     node: str = ""
@@ -117,6 +121,8 @@ class Asset(Strict):
     """Named by tags, robots and playbook rules."""
     title: str
     """For people."""
+    aliases: tuple[Alias, ...] = ()
+    """What people also call it, for `jidoka ask`: `conveyor 2`."""
 
 
 class Robot(Strict):

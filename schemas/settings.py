@@ -154,13 +154,18 @@ class CascadeSettings(Strict):
     """Answers kept for incidents that look the same; 0: none."""
 
 
+TAKEN = ("playbook", "cascade", "embedded", "default")
+"""Names of reasoners that no model of a site's own can have."""
+
+
 class ReasonerSettings(Strict):
-    """Who is asked, by tier: a name of `connectors.reasoners.REASONERS`, `cascade`, or a model below."""
+    """Who is asked, by tier: a name of `connectors.reasoners.REASONERS`, `embedded`, `cascade`, or a model below."""
 
     reflex: str = "playbook"
     """Asked at once; its actions should only lead towards the safe state."""
-    proposal: str = "playbook"
-    """Asked for what mends it."""
+    proposal: str = "default"
+    """Asked for what mends it. `default`: where the extra `model` is installed the embedded model, then the playbook;
+    elsewhere the playbook."""
     cascade: CascadeSettings = CascadeSettings()
     """What `cascade` is made of."""
     transformers: tuple[TransformersSettings, ...] = ()
@@ -170,11 +175,13 @@ class ReasonerSettings(Strict):
 
     @model_validator(mode="after")
     def _named_once(self) -> ReasonerSettings:
-        names = ["playbook", "cascade", *(m.name for m in self.transformers), *(m.name for m in self.servers)]
+        names = [*TAKEN, *(m.name for m in self.transformers), *(m.name for m in self.servers)]
         if len(set(names)) != len(names):
-            raise ValueError("two reasoners have the same name: rename one; playbook and cascade are taken")
-        if "cascade" in self.cascade.order or not self.cascade.order:
+            raise ValueError("two reasoners have the same name: rename one; " + ", ".join(TAKEN) + " are taken")
+        if {"cascade", "default"} & {*self.cascade.order} or not self.cascade.order:
             raise ValueError("cascade.order names at least one reasoner, and not the cascade itself")
+        if {"default", "embedded"} & {self.reflex, *(self.cascade.order if self.reflex == "cascade" else ())}:
+            raise ValueError("the embedded model has learnt proposals only: name another one for reflex")
         return self
 
 

@@ -27,7 +27,8 @@ def autonomy(q: Question) -> Verdict:
 def approvals_needed(q: Question) -> int:
     """Return the most of class, catalogue and autonomy.
 
-    A way back to safe needs none; nor does an operator's own hold.
+    A way back to safe needs none; nor does an operator's own hold. Nothing runs by a text alone: what was asked for in
+    plain language needs one at least.
     """
     risk = q.risk_class()
     if q.towards_safe():
@@ -37,7 +38,8 @@ def approvals_needed(q: Question) -> int:
     by_class = {"A": 0, "B": 0, "C": 1, "D": 2}[risk]
     if own_hold and risk == "B":
         return 0
-    return max(by_class, by_autonomy, q.action.approvals if q.action else 2)
+    by_text = 1 if q.command.origin == "sentence" else 0
+    return max(by_class, by_autonomy, by_text, q.action.approvals if q.action else 2)
 
 
 def approvals(q: Question) -> Verdict:

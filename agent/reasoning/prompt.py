@@ -35,7 +35,7 @@ COMPARATORS: Final[dict[Comparator, str]] = {"lt": "<", "le": "<=", "gt": ">", "
 
 def prompt_of(evidence: CanonicalEvidence, space: PlanSpace, repertoire: Repertoire) -> Prompt:
     """Return what a large model is asked about an incident."""
-    system = "\n\n".join([RULES, _causes(repertoire), _catalogue(repertoire)])
+    system = "\n\n".join([RULES, _causes(repertoire), catalogue_text(repertoire)])
     return Prompt(
         messages=(Message("system", system), Message("user", evidence_text(evidence))),
         function=FUNCTION,
@@ -69,7 +69,8 @@ def _causes(repertoire: Repertoire) -> str:
 {NO_FAULT}."
 
 
-def _catalogue(repertoire: Repertoire) -> str:
+def catalogue_text(repertoire: Repertoire) -> str:
+    """Return the catalogue, one line an action."""
     return "\n".join(["Catalogue:", *(f"- {_action(action, repertoire)}" for action in repertoire.actions)])
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from agent.guard.question import Rulebook
 from agent.reasoning.canonical import safe
 from schemas.catalogue import Action, Argument
-from schemas.playbook import Playbook
+from schemas.playbook import Playbook, Rule
 
 NO_FAULT: Final = "no_fault"
 """The evidence shows nothing that an action could mend."""
@@ -41,6 +41,11 @@ class Repertoire:
     diagnoses: tuple[str, ...]
     """The site's own, in the order of its playbook, then the general ones."""
     preferred: tuple[Preferred, ...] = ()
+    steps: int = STEPS
+    """Equal parts of a range whose ends are offered too; 0: preferred values only."""
+    signatures: tuple[Rule, ...] = ()
+    """How each of the site's own causes shows itself, and what the site does against it: its playbook's rules for
+    proposals, in their order."""
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -55,7 +60,7 @@ class Repertoire:
     def values_of(self, action: Action, argument: Argument) -> tuple[float, ...]:
         """Return the values that may be asked for, ascending: eighths of what policy leaves, and preferred ones."""
         low, high = self.range_of(action, argument)
-        eighths = [low + (high - low) * n / STEPS for n in range(STEPS + 1)]
+        eighths = [low + (high - low) * n / self.steps for n in range(self.steps + 1)] if self.steps else []
         own = [p.value for p in self.preferred if (p.action, p.argument) == (action.name, argument.name)]
         rounded = {rounded_6(value) for value in [*eighths, *own]}
         return tuple(sorted(value for value in rounded if low <= value <= high))
@@ -74,15 +79,15 @@ def repertoire_of(rules: Rulebook, playbook: Playbook, asked_for: Iterable[Prefe
         playbook: Its rules' names are the site's causes; the values that they use are preferred ones.
         asked_for: Values that a person named.
     """
-    named = [safe(rule.name) for rule in playbook.rules if rule.tier == "proposal"]
+    signatures = tuple(rule for rule in playbook.rules if rule.tier == "proposal" and safe(rule.name))
     used = [
         Preferred(action.name, argument, value)
         for rule in playbook.rules
         for action in rule.actions
         for argument, value in action.args.items()
     ]
-    causes = tuple(dict.fromkeys([*(name for name in named if name), *GENERAL_CAUSES]))
-    return Repertoire(rules, causes, (*used, *asked_for))
+    causes = tuple(dict.fromkeys([*(rule.name for rule in signatures), *GENERAL_CAUSES]))
+    return Repertoire(rules, causes, (*used, *asked_for), signatures=signatures)
 
 
 def rounded_6(value: float) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 from rich.progress import Progress
 
 from connectors.eventlog.checking import Verification
@@ -20,9 +21,19 @@ from schemas.records import Recorded
 app = typer.Typer(help="Read and verify the event log.", no_args_is_help=True)
 
 
-def register(main: typer.Typer) -> None:
-    """Add the commands that stand on their own."""
-    main.command()(export)
+class _Exports(typer.core.TyperGroup):
+    """`jidoka export OUT` is `jidoka export record OUT`; a folder called like a command is given as `./record`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = not args or args[0] in self.commands or args[0] == "--help"
+        return super().parse_args(ctx, args if named else ["record", *args])
+
+
+exports = typer.Typer(
+    cls=_Exports,
+    help="Export what is stored: `jidoka export OUT` writes facts as JSON lines and samples as Parquet.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
@@ -110,7 +121,8 @@ def _said(result: Verification, place: LogPlace) -> str:
     )
 
 
-def export(
+@exports.command("record")
+def export_record(
     out: Annotated[Path, typer.Argument(help="Folder for facts.jsonl and samples.parquet; must not exist yet.")],
     config: Config = HERE,
     data: Data = None,

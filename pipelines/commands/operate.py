@@ -10,17 +10,23 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from agent.asking.following import problem_of
+from agent.asking.languages import DEFAULT_LANGUAGE
 from pipelines.commands.options import HERE, CellOption, Config, Data, folders
 from pipelines.operator_socket import call
-from pipelines.screen import answer_text, handover_text, status_table
+from pipelines.screen import answer_text, asked_text, handover_text, status_table
+from schemas.sentences import SENTENCE_CHARS_MAX
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; written to the log.")]
+SENT_CHARS_MAX = 8 * SENTENCE_CHARS_MAX
+"""Of a sentence: a longer one is refused all the same, and so much of it fits the socket's line."""
+LANGUAGE_CHARS_MAX = 40
 Command = Annotated[str, typer.Argument(help="Command id, or its first eight characters or more.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, approve, deny, request, hold, off, on, resolve, rebaseline, note, handover):
+    for command in (status, approve, deny, request, ask, hold, off, on, resolve, rebaseline, note, handover):
         app.command()(command)
 
 
@@ -61,6 +67,37 @@ def request(
 ) -> None:
     """Ask for an action. It passes the guard and needs its approvals like any other."""
     _ask(config, data, kind="request", cell=cell, target=action, reason=reason, args=_values(values or []))
+
+
+def ask(
+    sentence: Annotated[
+        list[str], typer.Argument(help='What you want: "slow the conveyor to 60 % and clean the pads".')
+    ],
+    config: Config = HERE,
+    data: Data = None,
+    cell: CellOption = "",
+    language: Annotated[str, typer.Option("--language", help="Of the sentence.")] = DEFAULT_LANGUAGE,
+    as_json: Annotated[bool, typer.Option("--json", help="Plain values.")] = False,
+) -> None:
+    """Ask in plain language. What is understood becomes a proposal that you approve; nothing runs by the text alone."""
+    text, language = " ".join(sentence)[:SENT_CHARS_MAX], language[:LANGUAGE_CHARS_MAX]
+    answer = _unsendable(text, language) or call(
+        folders(config, data).socket, {"kind": "ask", "cell": cell, "target": language, "reason": text}
+    )
+    print(json.dumps(answer, indent=2) if as_json else asked_text(answer))
+    if not answer["ok"]:
+        raise typer.Exit(1)
+
+
+def _unsendable(text: str, language: str) -> dict[str, Any] | None:
+    """Refuse here only what no message can hold, bytes that are no text; all else the service refuses, on record."""
+    try:
+        (text + language).encode()
+    except UnicodeEncodeError:
+        problem = problem_of(text, language)
+        assert problem is not None, "half a character is never one that is shown"
+        return {"ok": False, "error": f"{problem.rule}: {problem.reason}"}
+    return None
 
 
 def hold(config: Config = HERE, data: Data = None, cell: CellOption = "", reason: Reason = "") -> None:

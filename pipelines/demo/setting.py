@@ -155,6 +155,11 @@ url = "{url}"
 collector = {{ name = "collector", password_file = "{users / "collector.password"}" }}
 actuator = {{ name = "actuator", password_file = "{users / "actuator.password"}" }}
 
+# The embedded model takes its seconds to load, and the first scene does not wait. Without these lines it is asked first
+# where it is installed.
+[reasoners]
+proposal = "playbook"
+
 [clock]
 speed = {speed}
 origin_us = {origin_us}

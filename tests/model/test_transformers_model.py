@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.reasoning.compact import CompactPhrasing
 from agent.reasoning.deciding import decide
 from agent.reasoning.parse import parse_plan
 from agent.reasoning.phrasing import JsonPhrasing
@@ -134,7 +133,9 @@ def test_a_message_with_a_control_token_is_never_sent(model):
         model.begin(hostile, call=True, deadline_s=LONG_S)
 
 
-@pytest.mark.parametrize("phrasing", [JsonPhrasing(), CompactPhrasing(demo_repertoire())], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "phrasing", [JsonPhrasing(), question_for(REQUEST, demo_repertoire(), "slots").phrasing], ids=lambda p: p.name
+)
 def test_tokens_piece_by_piece_are_those_of_the_whole_text(model, phrasing):
     before = CALL_OPENING.format(function="propose_plan") if phrasing.opening else ""
     for plan in plans(40):

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.cell import CellState
-from agent.effects import Dispatch, QueryCommand, ReadBack, TakeSnapshot
+from agent.effects import AskReasoner, Dispatch, QueryCommand, ReadBack, ReadSetpoints, TakeSnapshot
 from connectors.clock import VirtualClock
 from pipelines.executor import Executor, Machines
 from schemas.commands import Command, Reading
@@ -19,6 +20,8 @@ from schemas.errors import ConnectionFault
 from schemas.facts import AnyFact, CommandAnswered, ReadbackTaken, SnapshotTaken
 from schemas.outcomes import Answered, NotSent, Outcome, Unknown
 from schemas.samples import Input
+from schemas.sentences import Sentence
+from tests.support.builders import question
 from tests.support.demo import demo_rules
 
 COMMAND = Command("c1", "p1", "i1", "gripper", "set_grip_force", "SetGripForce", {"grip_force_n": 40.0},
@@ -152,6 +155,39 @@ def test_a_snapshot_that_cannot_be_read_says_so_and_holds_no_reading():
     assert isinstance(taken, SnapshotTaken)
     assert taken.readings == {}
     assert "cannot read" in taken.failure
+
+
+def test_the_set_points_of_a_sentence_are_read_at_every_robot_or_not_at_all():
+    values = {"motion_speed_sp_pct": 100.0, "grip_force_sp_n": 25.0, "conveyor_speed_sp_pct": 60.0}
+    robots = {"gripper": Partner(values=values), "drive": Partner(values=values)}
+
+    def read() -> SnapshotTaken:
+        service = Partner()
+
+        async def go() -> None:
+            machines = Machines(robots, Path("/nonexistent/OFF"), readback_s=0.02)
+            done = Executor(service, demo_rules(), VirtualClock(), machines, {}, [])
+            done.fulfil([ReadSetpoints("ask1")])
+            while done.busy:
+                await asyncio.sleep(0)
+            await done.close()
+
+        asyncio.run(go())
+        (taken,) = service.facts
+        return taken
+
+    assert {tag: reading.value for tag, reading in read().readings.items()} == values
+    robots["drive"].values = {}
+    taken = read()
+    assert (taken.readings, "cannot read" in taken.failure) == ({}, True)
+    del robots["drive"]
+    assert "no robot" in read().failure
+
+
+def test_a_sentence_that_nobody_is_there_to_read_is_a_failure_and_not_a_crash():
+    request = question()
+    (failed,) = fulfil(Partner(), AskReasoner(msgspec.structs.replace(request, sentence=Sentence("r", "w", "en", "x"))))
+    assert (failed.request_id, failed.reasoner) == (request.request_id, "sentence")
 
 
 def test_a_snapshot_tells_of_the_off_file(tmp_path):

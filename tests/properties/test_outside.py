@@ -9,12 +9,14 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.asking.following import INTERPRETATION
 from agent.effects import (
     AskReasoner,
     Dispatch,
     Effect,
     QueryCommand,
     ReadBack,
+    ReadSetpoints,
     Rebaseline,
     TakeSnapshot,
     VerifyEffect,
@@ -26,6 +28,7 @@ from agent.step import Stepped
 from schemas import facts
 from schemas.facts import AnyFact
 from schemas.plans import Completion
+from schemas.sentences import Interpretation
 from tests.support.builders import plan_text, snapshot, started
 from tests.support.story import DONE, FORGOTTEN, NEVER_SEEN, NO_ANSWER, NOT_SENT, REJECTED, RUNNING, Story
 
@@ -45,6 +48,8 @@ REQUESTS = (
     ("request", {"target": "set_grip_force", "args": {"grip_force_n": 30.0}}),
     ("request", {"target": "clean_pads"}),
     ("request", {"target": "set_motion_speed", "args": {"motion_speed_pct": 70.0}}),
+    ("ask", {"reason": "set the grip force to 40 N and clean the pads"}),
+    ("ask", {"reason": "make it hold better"}),
     ("hold", {}),
     ("off", {}),
     ("on", {}),
@@ -87,7 +92,7 @@ class Outside(Story):
                 assert (effect.command.command_id, effect.attempt) not in self.dispatched
                 self.dispatched.add((effect.command.command_id, effect.attempt))
             if self.state.mode == "observe":
-                assert not isinstance(effect, Dispatch | TakeSnapshot)
+                assert not isinstance(effect, Dispatch | TakeSnapshot | ReadSetpoints)
         busy = Counter(c.command.robot for c in self.state.commands.values() if c.phase in ON_ITS_WAY)
         assert max(busy.values(), default=0) <= 1
         return stepped
@@ -97,6 +102,9 @@ class Outside(Story):
         assert self.intents[command_id] <= self.fences[command_id], "sent again and it was not said to be never seen"
         self.intents[command_id] += 1
         assert fact.attempt == self.intents[command_id] <= 3
+        if fact.command.origin == "sentence":
+            assert self.state.commands[command_id].approvers, "sent by a text alone"
+            SEEN["sentence"] += 1
 
     def happen(self, move: Move) -> None:
         """Let one thing happen."""
@@ -131,12 +139,16 @@ class Outside(Story):
     def _fulfil(self, wish: Effect, how: int) -> None:
         match wish:
             case AskReasoner(request):
-                text = Completion(raw=PLANS[how % len(PLANS)], reasoner="scripted")
+                read = {INTERPRETATION: Interpretation().text()} if request.sentence is not None else {}
+                text = Completion(raw=PLANS[how % len(PLANS)], reasoner="scripted", model=read)
                 self.feed(facts.ReasonerAnswered(at=self.at, request_id=request.request_id, completion=text))
             case TakeSnapshot():
                 off = how % 13 == 0
                 failure = "server is gone" if how % 11 == 0 else ""
                 self.feed(snapshot(wish.subject_id, self.at, self.read(), off_file=off, failure=failure))
+            case ReadSetpoints():
+                failure = "server is gone" if how % 11 == 0 else ""
+                self.feed(snapshot(wish.subject_id, self.at, self.read(), failure=failure))
             case Dispatch():
                 self.sent_of(wish, how)
             case QueryCommand(command):
@@ -209,5 +221,6 @@ def test_nothing_is_sent_twice_in_parallel_or_while_off_in_long_stories():
         tell([tuple(move) for move in random.integers(0, (KINDS, 98, 98), (200, 3)).tolist()])
     for name in ("command.intended/1", "command.unresolved/1", "command.completed/1", "command.failed/1"):
         assert SEEN[name] > STORIES // 10, SEEN
-    for name in ("attempt 2", "retry", "effect.absent/1", "approval.granted/1", "plan.advanced/1", "incident.closed/1"):
+    for name in ("attempt 2", "retry", "effect.absent/1", "approval.granted/1", "plan.advanced/1", "incident.closed/1",
+                 "sentence"):  # fmt: skip
         assert SEEN[name] > 0, SEEN

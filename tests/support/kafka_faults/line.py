@@ -67,6 +67,9 @@ data = "../data"
 url = "opc.tcp://127.0.0.1:1"
 security = "None"
 
+[reasoners]
+proposal = "playbook"
+
 [clock]
 speed = {SPEED}
 origin_us = {SystemClock().now_us()}

@@ -52,6 +52,17 @@ def mistake(folder: Path) -> ConfigError:
     return error
 
 
+def test_aliases_of_a_tag_that_is_no_set_point_are_refused(folder):
+    """Nobody asks for a measured value: such an alias would be taken and never read."""
+    change(folder, "plant.toml", 'role = "setpoint"', 'aliases = ["squeeze"]\nrole = "setpoint"')
+    assert [tag.aliases for tag in load(folder).plant.cells[0].tags if tag.aliases] == [("squeeze",)]
+    change(folder, "plant.toml", 'role = "counter"', 'aliases = ["parts"]\nrole = "counter"')
+    error = mistake(folder)
+    assert (error.file, error.field) == ("plant.toml", "cells.0.tags.0.aliases")
+    assert "is no set-point" in error.problem
+    assert error.remedy == "Take them away, or give them to its asset"
+
+
 def test_the_demos_configuration_loads_whole(folder):
     configuration = load(folder)
     assert [cell.path for cell in configuration.plant.cells] == [CELL]

@@ -10,6 +10,7 @@ import pytest
 
 from connectors.reasoners.cascade import Cascade
 from connectors.reasoners.playbook import PlaybookReasoner
+from pipelines.asking import SentenceReader
 from pipelines.config import load
 from pipelines.model_reasoner import ModelReasoner
 from pipelines.reasoning import Reasoners
@@ -29,11 +30,14 @@ def configured(folder: Path, text: str):
 
 def made(folder: Path, text: str) -> dict[str, object]:
     configuration = configured(folder, text)
-    return dict(Reasoners(configuration).of(configuration.plant.cells[0]))
+    return dict(Reasoners(configuration, embedded=False).of(configuration.plant.cells[0]))
 
 
-def test_without_a_word_the_playbook_answers_everything(tmp_path):
-    assert {type(r) for r in made(tmp_path, "").values()} == {PlaybookReasoner}
+def test_without_a_word_and_without_the_extra_the_playbook_answers_everything(tmp_path):
+    reasoners = made(tmp_path, "")
+    assert {post: type(reasoner) for post, reasoner in reasoners.items()} == {
+        "reflex": PlaybookReasoner, "proposal": PlaybookReasoner, "sentence": SentenceReader,
+    }  # fmt: skip
 
 
 def test_a_tier_may_ask_a_model_a_cascade_or_the_playbook(tmp_path):
@@ -42,7 +46,8 @@ def test_a_tier_may_ask_a_model_a_cascade_or_the_playbook(tmp_path):
         '[reasoners]\nproposal = "cascade"\nreflex = "large"\n'
         '[reasoners.cascade]\norder = ["large", "playbook"]\n' + SERVER,
     )
-    assert {tier: type(r) for tier, r in found.items()} == {"reflex": ModelReasoner, "proposal": Cascade}
+    types = {post: type(reasoner) for post, reasoner in found.items()}
+    assert types == {"reflex": ModelReasoner, "proposal": Cascade, "sentence": SentenceReader}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +73,7 @@ def test_a_mistake_is_found_at_the_start(tmp_path, text, problem):
 
 def test_a_model_that_no_tier_names_is_not_looked_for(tmp_path):
     text = '[[reasoners.transformers]]\nname = "small"\nmodel = "not/here"\n'
-    assert {type(r) for r in made(tmp_path, text).values()} == {PlaybookReasoner}
+    assert type(made(tmp_path, text)["proposal"]) is PlaybookReasoner
 
 
 def test_the_product_runs_without_torch():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from pipelines import soak
+from pipelines import soak, soak_reasoning
 from pipelines.soak_runs import RUNS
 from pipelines.soak_units import Outcome, Unit
+from schemas.errors import ConnectionFault
 
 
 @pytest.mark.parametrize(
@@ -93,3 +95,20 @@ def test_every_run_names_its_units_the_same_at_every_start():
         names = [unit.name for unit in units(1)]
         assert names == [unit.name for unit in units(1)], name
         assert len(set(names)) == len(names), name
+
+
+class Mute:
+    """A model whose time is up at the second answer."""
+
+    def write(self, prompt, *, seed, temperature, deadline_s):
+        if seed == 1:
+            raise ConnectionFault("no answer within 300 s")
+        return SimpleNamespace(said="no JSON" if seed == 2 else json.dumps({}))
+
+
+def test_an_answer_that_does_not_come_is_counted_and_the_others_are_asked(monkeypatch):
+    monkeypatch.setattr(soak_reasoning, "_model", lambda seed: SimpleNamespace(engine=Mute()))
+    outcome = soak_reasoning._answers(1, 0)
+    assert outcome.trials_n == len(outcome.failures) == soak_reasoning.ANSWERS_UNIT_N
+    assert outcome.failures[1] == "answer 1 did not come: no answer within 300 s"
+    assert outcome.failures[2].startswith("answer 2 is no JSON")
