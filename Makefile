@@ -29,7 +29,7 @@ kafka: counterparts
 
 # By files, on as many processes as there are cores: most tests wait for something outside.
 test: counterparts
-	$(BIN)/python -m pytest -n auto --dist loadfile --ignore=tests/model
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --ignore=tests/model
 
 # What runs a language model, with torch: 5 GB more to install.
 test-model: .venv/.model-installed
