@@ -59,19 +59,8 @@ def propose_single(turn: Turn, request: OperatorRequested, incident_id: str, act
     plan_id = derive(turn.state.cell, "request", request.request_id, request.who, str(request.at))
     asset = asset_of(turn.rules, turn.rules.catalogue.action(action.name))
     finding = Finding(evidence="", asset=asset, diagnosis=f"requested by {request.who}", actions=(action,))
-    turn.conclude(
-        facts.PlanProposed(
-            at=turn.at,
-            plan_id=plan_id,
-            incident_id=incident_id,
-            origin="operator",
-            tier="proposal",
-            who=request.who,
-            request_id=request.request_id,
-            findings=(finding,),
-            commands=_commands(turn, plan_id, incident_id, [action], "operator"),
-        )
-    )
+    commands = _commands(turn, plan_id, incident_id, [action], "operator")
+    _conclude_for_a_person(turn, request, plan_id, incident_id, (finding,), commands)
     acting.start_step(turn, turn.state.plans[plan_id])
 
 
@@ -83,6 +72,24 @@ def propose_asked(turn: Turn, request: OperatorRequested, plan: Plan) -> None:
     plan_id = derive(turn.state.cell, "sentence", request.request_id, request.who, str(request.at))
     planned = [action for finding in plan.findings for action in finding.actions]
     incident_id = next((found for f in plan.findings if f.actions and (found := incident_on(turn.state, f.asset))), "")
+    commands = _commands(turn, plan_id, incident_id, planned, "sentence")
+    _conclude_for_a_person(turn, request, plan_id, incident_id, plan.findings, commands)
+    progress = turn.state.plans[plan_id]
+    if (against := acting.refusal_ahead(turn, progress)) is None:
+        acting.start_step(turn, progress)
+        return
+    turn.conclude(against)
+    drop(turn, progress, acting.why(against))
+
+
+def _conclude_for_a_person(
+    turn: Turn,
+    request: OperatorRequested,
+    plan_id: str,
+    incident_id: str,
+    findings: tuple[Finding, ...],
+    commands: tuple[Command, ...],
+) -> None:
     turn.conclude(
         facts.PlanProposed(
             at=turn.at,
@@ -92,16 +99,10 @@ def propose_asked(turn: Turn, request: OperatorRequested, plan: Plan) -> None:
             tier="proposal",
             who=request.who,
             request_id=request.request_id,
-            findings=plan.findings,
-            commands=_commands(turn, plan_id, incident_id, planned, "sentence"),
+            findings=findings,
+            commands=commands,
         )
     )
-    progress = turn.state.plans[plan_id]
-    if (against := acting.refusal_ahead(turn, progress)) is None:
-        acting.start_step(turn, progress)
-        return
-    turn.conclude(against)
-    drop(turn, progress, acting.why(against))
 
 
 def end_step(turn: Turn, plan_id: str, reason: str, *, done: bool) -> None:

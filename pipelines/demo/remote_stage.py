@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +14,7 @@ from agent.cell import CellState, apply
 from connectors.kafka.connection import client_arguments
 from pipelines.config import Configuration
 from pipelines.demo.live_stage import Hands
-from pipelines.demo.stage import POLL_S, SCRIPT, SceneFailed
+from pipelines.demo.stage import POLL_S, SCRIPT, SceneFailed, requested
 from pipelines.hosting import Folders, clock_of
 from pipelines.log_place import LogPlace, LogReader
 from pipelines.operator_socket import ANSWER_S, consequence
@@ -73,17 +72,7 @@ class RemoteStage(Hands):
 
     async def operate(self, kind: str, target: str = "", reason: str = "", **args: float) -> dict[str, Any]:
         """Be the operator."""
-        progress = self.state.commands.get(target)
-        request = OperatorRequested(
-            at=self._clock.now_us(),
-            request_id=str(uuid.uuid4()),
-            who=SCRIPT,
-            kind=kind,  # type: ignore[arg-type]  # checked by the caller's own words
-            target=target,
-            command_sha256=progress.sha256 if progress is not None and kind == "approve" else "",
-            args=args,
-            reason=reason,
-        )
+        request = requested(self.state, SCRIPT, self._clock.now_us(), kind, target, reason, args)
         since = len(self.facts)
         await asyncio.to_thread(self._send, request)
         return await self._answer(request, since)

@@ -70,12 +70,12 @@ async def until(
     return fact
 
 
-async def operator_request(
-    service: CellService, who: str, at: int, kind: str, target: str, reason: str, args: dict[str, float]
-) -> dict[str, Any]:
-    """Put a request under a name; an approval is bound to what waits now."""
-    progress = service.state.commands.get(target)
-    fact = OperatorRequested(
+def requested(
+    state: CellState, who: str, at: int, kind: str, target: str, reason: str, args: dict[str, float]
+) -> OperatorRequested:
+    """Return a request under a name; an approval is bound to what waits now."""
+    progress = state.commands.get(target)
+    return OperatorRequested(
         at=at,
         request_id=str(uuid.uuid4()),
         who=who,
@@ -85,7 +85,13 @@ async def operator_request(
         args=args,
         reason=reason,
     )
-    return await ask(service, fact)
+
+
+async def operator_request(
+    service: CellService, who: str, at: int, kind: str, target: str, reason: str, args: dict[str, float]
+) -> dict[str, Any]:
+    """Put a request to a service in this process; return what came of it."""
+    return await ask(service, requested(service.state, who, at, kind, target, reason, args))
 
 
 class SimulatedStage:

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -23,7 +23,7 @@ from schemas.catalogue import Catalogue
 from schemas.errors import ConfigError, RecordingError
 from schemas.plans import ReasonerRequest
 from schemas.plant import Plant
-from schemas.playbook import Playbook
+from schemas.playbook import Bucket, Playbook
 from schemas.policy import Policy
 
 SITE_FILES: Final = ("plant.toml", "catalogue.toml", "policy.toml", "playbook.toml")
@@ -227,3 +227,12 @@ def text_of(incidents: IncidentSet) -> str:
     """Return a set as a file holds it."""
     entries: Iterable[Header | Site | Case] = (incidents.header, *incidents.sites.values(), *incidents.cases)
     return "".join(msgspec.json.encode(entry).decode() + "\n" for entry in entries)
+
+
+def direction_of(bucket: Bucket) -> Literal["up", "down", "none"]:
+    """Return to which side a tag deviates that stands in a bucket.
+
+    >>> direction_of("very_high"), direction_of("low"), direction_of("unknown")
+    ('up', 'down', 'none')
+    """
+    return "up" if bucket in ("high", "very_high") else "down" if bucket in ("low", "very_low") else "none"

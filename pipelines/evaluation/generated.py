@@ -21,6 +21,7 @@ from pipelines.evaluation.cases import (
     RightPlan,
     Rules,
     Site,
+    direction_of,
     rules_of,
 )
 from schemas.catalogue import Action, Argument
@@ -99,7 +100,7 @@ def _request(
         incident_id=name,
         tier="proposal",
         slots=tuple(
-            Slot(f"E{n}", tags[tag].asset, tag, "limit" if tags[tag].limits else "shift", _direction(found[tag]))
+            Slot(f"E{n}", tags[tag].asset, tag, "limit" if tags[tag].limits else "shift", direction_of(found[tag]))
             for n, tag in enumerate(deviating, start=1)
         ),
         evidence=Evidence(
@@ -167,10 +168,6 @@ def _plan(right: Sequence[Rule], rules: Rules) -> RightPlan:
 
 def _note(right: Sequence[Rule]) -> str:
     return ", ".join(rule.name for rule in right) or "no rule"
-
-
-def _direction(bucket: Bucket) -> Literal["up", "down", "none"]:
-    return "up" if bucket in ("high", "very_high") else "down" if bucket in ("low", "very_low") else "none"
 
 
 def _one(among: Sequence[T], random: np.random.Generator) -> T:

@@ -17,7 +17,8 @@ from agent.reasoning.repertoire import UNKNOWN_CAUSE, Repertoire, repertoire_of,
 from agent.reasoning.space import space_of
 from pipelines.evaluation.cases import Case, IncidentSet, RightFinding, Rules, rules_of
 from pipelines.training.cells import TrainingCell
-from pipelines.training.incidents import Finding, Incident
+from pipelines.training.incidents import Incident
+from pipelines.training.right import Finding
 from schemas.plans import PlannedAction
 
 STORY: Final = "single"

@@ -2,26 +2,27 @@
 
 Faults are drawn first, then how the tags of the cell stand because of them, then what of that is seen: tags that are
 not shown, deviations that are missing or weaker than usual, ones that nothing explains, measurements that are doubted.
-The right answer follows from the faults (`faults.all_told`): those that can be told are named and mended, doubted
-measurements are named, and what nothing explains is a person's affair. An incident whose evidence tells another story
-than its faults is drawn again.
+The right answer follows from the faults (`right`). An incident whose evidence tells another story than its faults is
+drawn again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 import numpy as np
 
-from agent.reasoning.canonical import CanonicalEvidence, Sign, canonical
+from agent.reasoning.canonical import CanonicalEvidence, canonical
 from agent.reasoning.repertoire import SENSOR_FAULT, UNKNOWN_CAUSE
 from agent.reasoning.space import STOP, Draft, PlanSpace, space_of
+from pipelines.evaluation.cases import direction_of
 from pipelines.training.cells import TrainingCell
 from pipelines.training.faults import NOT_SEEN, Fault, Seen, all_told
+from pipelines.training.right import Finding, possible, right_findings
 from schemas.evidence import Evidence, TagEvidence
-from schemas.plans import ACTIONS_MAX, FINDINGS_MAX, PlannedAction, ReasonerRequest, Slot
+from schemas.plans import ReasonerRequest, Slot
 from schemas.playbook import Bucket
 
 Story = Literal["single", "several", "no_fault", "unknown", "sensor", "mixed"]
@@ -34,15 +35,6 @@ DOUBTS: Final = ("quality", "stale", "stuck")
 TRIES_MAX: Final = 60
 SHOWN_MAX: Final = 16
 STATES: Final = ("EXECUTE", "EXECUTE", "EXECUTE", "EXECUTE", "HELD", "SUSPENDED", "IDLE")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is right to say about one tag."""
-
-    slot: str
-    diagnosis: str
-    actions: tuple[PlannedAction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +215,7 @@ def _answered(cell: TrainingCell, scene: _Scene, rng: np.random.Generator, story
     if not all(fault in scene.faults for fault in known) or (story in ("single", "several") and not known):
         return None
     space = space_of(evidence, cell.repertoire)
-    right = _right(cell, known, seen, evidence, request)
+    right = right_findings(cell, known, seen, evidence, request)
     if right is None or (story == "no_fault" and right) or (story == "unknown" and not right):
         return None
     if story == "several" and sum(f.diagnosis not in (UNKNOWN_CAUSE, SENSOR_FAULT) for f in right) < 2:
@@ -240,88 +232,11 @@ def _as_seen(stands: Seen, tag: str, evidence: CanonicalEvidence) -> Seen:
     return Seen(sign.bucket, stands.doubted) if sign.bucket != "unknown" else replace(NOT_SEEN, doubted=stands.doubted)
 
 
-def _right(
-    cell: TrainingCell,
-    known: Sequence[Fault],
-    seen: Mapping[str, Seen],
-    evidence: CanonicalEvidence,
-    request: ReasonerRequest,
-) -> tuple[Finding, ...] | None:
-    found: list[Finding] = []
-    for fault in known:
-        target = _target_of(fault, seen, evidence)
-        if target is None:
-            return None  # nothing that a finding could be about: the detectors missed this equipment
-        actions = fault.remedy if possible(fault, cell, request.evidence.setpoints) else ()
-        found.append(Finding(target.slot, fault.cause, actions))
-    found += _doubted(seen, evidence) + _unexplained(cell, known, seen, evidence)
-    slots, named = [f.slot for f in found], [action.name for f in found for action in f.actions]
-    if len(set(slots)) != len(slots) or len(set(named)) != len(named):
-        return None
-    if len(found) > FINDINGS_MAX or len(named) > ACTIONS_MAX:
-        return None
-    return tuple(sorted(found, key=lambda f: int(f.slot[1:])))
-
-
-def _target_of(fault: Fault, seen: Mapping[str, Seen], evidence: CanonicalEvidence) -> Sign | None:
-    """Return the worst tag of the equipment with an episode that shows the fault, or else any that is believed."""
-    own = [sign for sign in evidence.targets if sign.asset == fault.asset and not seen.get(sign.tag, NOT_SEEN).doubted]
-    deviating = [s for s in own if s.tag in fault.shows and seen[s.tag].bucket not in ("normal", "unknown")
-                 and any(b.endswith(seen[s.tag].bucket.removeprefix("very_")) for b in fault.shows[s.tag])]  # fmt: skip
-    return next(iter([*deviating, *own]), None)
-
-
-def _doubted(seen: Mapping[str, Seen], evidence: CanonicalEvidence) -> list[Finding]:
-    """Name the worst doubted measurement of each equipment."""
-    by_asset: dict[str, Finding] = {}
-    for sign in evidence.targets:
-        if seen.get(sign.tag, NOT_SEEN).doubted:
-            by_asset.setdefault(sign.asset, Finding(sign.slot, SENSOR_FAULT))
-    return list(by_asset.values())
-
-
-def _unexplained(
-    cell: TrainingCell, known: Sequence[Fault], seen: Mapping[str, Seen], evidence: CanonicalEvidence
-) -> list[Finding]:
-    """Name the worst deviation of each equipment, if no fault that can be told explains it."""
-    by_asset: dict[str, Sign] = {}
-    for sign in evidence.targets:
-        stands = seen.get(sign.tag, NOT_SEEN)
-        if stands.bucket not in ("normal", "unknown") and not stands.doubted:
-            by_asset.setdefault(sign.asset, sign)
-    return [
-        Finding(sign.slot, UNKNOWN_CAUSE)
-        for sign in by_asset.values()
-        if not any(fault.asset == sign.asset or _moved(fault, sign.tag, cell) for fault in known)
-    ]
-
-
-def _moved(fault: Fault, tag: str, cell: TrainingCell) -> bool:
-    mends = {action.name for action in fault.remedy}
-    return any(tag in action.moves for action in cell.repertoire.actions if action.name in mends)
-
-
-def possible(fault: Fault, cell: TrainingCell, setpoints: Mapping[str, float]) -> bool:
-    """Return whether a fault can be mended now: every action is there, with its value, within one command's step."""
-    for planned in fault.remedy:
-        action = cell.repertoire.rules.catalogue.action(planned.name)
-        if action is None:
-            return False
-        for argument in action.args:
-            value, present = planned.args[argument.name], setpoints.get(argument.tag)
-            low, high = cell.repertoire.range_of(action, argument)
-            if not low <= value <= high or value == present:
-                return False
-            if present is not None and argument.max_step is not None and abs(value - present) > argument.max_step:
-                return False
-    return True
-
-
 def _request(cell: TrainingCell, scene: _Scene, rng: np.random.Generator) -> ReasonerRequest:
     tags = {tag.name: tag for tag in cell.repertoire.rules.cell.tags}
     order = [str(tag) for tag in rng.permutation(list(scene.episodes))]
     slots = [
-        Slot("", tags[tag].asset, tag, detector, _direction(scene.seen[tag]))
+        Slot("", tags[tag].asset, tag, detector, direction_of(scene.seen[tag].bucket))
         for tag in order
         for detector in scene.episodes[tag]
     ]
@@ -361,10 +276,6 @@ def _setpoint(cell: TrainingCell, tag: str, rng: np.random.Generator) -> float:
                     return float(rng.choice(wanted))
                 return float(round(rng.uniform(argument.min, argument.max), 3))
     return 0.0
-
-
-def _direction(stands: Seen) -> Literal["up", "down", "none"]:
-    return "up" if "high" in stands.bucket else "down" if "low" in stands.bucket else "none"
 
 
 def _one(buckets: Sequence[Bucket], rng: np.random.Generator) -> Bucket:

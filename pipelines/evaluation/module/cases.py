@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 from pipelines.evaluation.cases import (
     SITE_FILES,
@@ -23,6 +23,7 @@ from pipelines.evaluation.cases import (
     RightAction,
     RightFinding,
     RightPlan,
+    direction_of,
     rules_of,
     site_of,
 )
@@ -348,7 +349,7 @@ def _case(name: str, kind: str, events: Sequence[Event], noise: Sequence[str], t
             incident_id=name,
             tier="proposal",
             slots=tuple(
-                Slot(f"E{n}", tags[tag].asset, tag, detector, _direction(bucket))
+                Slot(f"E{n}", tags[tag].asset, tag, detector, direction_of(cast(Bucket, bucket)))
                 for n, (tag, bucket, detector) in enumerate(found, start=1)
             ),
             evidence=Evidence(
@@ -378,7 +379,3 @@ def _right(events: Sequence[Event], kind: str, tags: Mapping[str, Tag]) -> tuple
 def _acted_on(actions: Sequence[RightAction]) -> str:
     """Return the equipment on which an action must be said to act; empty: any, or there is no action."""
     return ACTS_ON.get(actions[0].name, "") if actions else ""
-
-
-def _direction(bucket: str) -> Literal["up", "down", "none"]:
-    return "up" if "high" in bucket else "down" if "low" in bucket else "none"
