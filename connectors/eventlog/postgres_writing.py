@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -43,6 +44,9 @@ _WRITE_POSITIONS = """INSERT INTO positions SELECT * FROM unnest(%b::text[], %b:
 _WRITE_LOG = "UPDATE log SET position = %b, chain = %b, recorded_at = %b"
 _END = "COMMIT"
 """Also where nothing was written: after a ROLLBACK psycopg forgets its prepared statements, in a pipeline too late."""
+_FAREWELLS = (psycopg.errors.AdminShutdown.sqlstate, psycopg.errors.CrashShutdown.sqlstate)
+"""Codes of the warnings with which a server ends its connections. They take nothing from a COMMIT that it has answered;
+ended while it waits for a copy, it answers no more."""
 WRITE_HEAD = """INSERT INTO heads VALUES (%b, %b, %b)
     ON CONFLICT (public_key) DO UPDATE SET text = excluded.text, mark = excluded.mark"""
 
@@ -211,16 +215,18 @@ class PostgresWriter:
         """
         self._warnings.clear()
         try:
-            self._send(db, attempt)
+            ended = self._send(db, attempt)
         except psycopg.Error as error:
             if not db.closed and db.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
                 raise _RolledBack(error) from error
             raise
+        if ended.statusmessage != "COMMIT":  # No error is no proof: a pipeline that ends early may end in silence.
+            raise psycopg.OperationalError("the connection was lost before the server answered the COMMIT")
         if self._warnings:
             # E.g. the copy on a standby was waited for in vain: that is less than what was promised.
             raise self._halt(f"{name_of(self._settings)}: committed, but the server warns: {'; '.join(self._warnings)}")
 
-    def _send(self, db: Database, attempt: _Try) -> None:
+    def _send(self, db: Database, attempt: _Try) -> psycopg.Cursor[tuple[Any, ...]]:
         filling, end = attempt.filling, attempt.filling.end
         with db.pipeline():
             if filling.rows:
@@ -234,7 +240,7 @@ class PostgresWriter:
             if moves:
                 db.execute(_WRITE_POSITIONS, [list(column) for column in zip(*moves, strict=True)])
             db.execute(WRITE_HEAD, (attempt.head.public_key, head_text(attempt.head), attempt.mark))
-            db.execute(_END)
+            return db.execute(_END)
 
     def _was_done(self, db: Database, attempt: _Try) -> bool:
         """Tell whether a transaction was committed whose connection was lost."""
@@ -252,9 +258,13 @@ class PostgresWriter:
         return self._db
 
     def _use(self, db: Database) -> None:
-        db.add_notice_handler(lambda said: self._warnings.append(str(said.message_primary)))
+        db.add_notice_handler(self._on_notice)
         db.execute("SET client_min_messages = warning")
         self._db = db
+
+    def _on_notice(self, said: psycopg.errors.Diagnostic) -> None:
+        if said.sqlstate not in _FAREWELLS:
+            self._warnings.append(str(said.message_primary))
 
     def _give_up(self) -> None:
         if self._db is not None:

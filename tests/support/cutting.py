@@ -5,13 +5,18 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
-Cut = Literal["before", "after", "late", "hang"]
+Cut = Literal["before", "after", "late", "hang", "farewell"]
 """What happens at the next COMMIT: it is lost with the connection; it is done and its answer is lost; the connection is
-lost and it is done later; or nothing more comes until the client gives up."""
+lost and it is done later; nothing more comes until the client gives up; or it is done and answered, and in the same
+breath the server says that it stops at once."""
+
+_FAREWELL = b"SWARNING\0VWARNING\0C57P01\0Mterminating connection due to immediate shutdown command\0\0"
+FAREWELL = b"N" + struct.pack(">I", 4 + len(_FAREWELL)) + _FAREWELL
 
 
 class Wire:
@@ -78,6 +83,7 @@ class _Line:
         self._swallowed = threading.Event()
         """Answers are not passed on any more."""
         self._answered = threading.Event()
+        self._farewell = False
 
     def up(self) -> None:
         """Client to server."""
@@ -98,6 +104,10 @@ class _Line:
         with suppress(OSError):
             while answer := self._server.recv(65536):
                 if b"COMMIT\0" in answer:
+                    if self._farewell:
+                        self._client.sendall(answer + FAREWELL)
+                        time.sleep(0.3)  # The server's processes take as long to end; the client reads what it said.
+                        answer = b""
                     self._answered.set()
                 if not self._swallowed.is_set():
                     self._client.sendall(answer)
@@ -109,7 +119,10 @@ class _Line:
             _cut(self._server)
             _cut(self._client)
             return
-        self._swallowed.set()
+        self._answered.clear()
+        self._farewell = cut == "farewell"
+        if not self._farewell:
+            self._swallowed.set()
         if cut == "hang":
             with suppress(OSError, EOFError):
                 while True:

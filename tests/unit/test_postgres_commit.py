@@ -56,7 +56,7 @@ async def release_soon(wire: Wire) -> None:
     wire.release.set()
 
 
-@pytest.mark.parametrize("cut", ["before", "after", "late", "hang"])
+@pytest.mark.parametrize("cut", ["before", "after", "late", "hang", "farewell"])
 def test_an_append_whose_commit_was_cut_is_stored_once_and_says_so(
     settings: PostgresSettings, wire: Wire, tmp_path: Path, cut: Cut
 ) -> None:
