@@ -3,7 +3,8 @@
     python -m benchmarks.closed_loop [--seeds 500] [--first 1] [--agent NAME]... [--config DIR] [--out DIR]
 
 `none` does nothing, `oracle` knows the fault at its onset and has tried every plan of the catalogue on a twin; the
-others are reasoners of the configuration, behind the guard and a person who approves after 20 s of plant time.
+others are reasoners of the configuration, behind the guard and a person who approves after 20 s of plant time. Of two
+that plan the same for everything that is asked, one is run: plant and core are the same to the bit.
 Downtime is plant time in which no good part was in the making: stops, and cycles that end in scrap. What is lost counts
 a slower pace too. Avoided, of each: Σ(none − agent) / Σ(none − oracle), with a bootstrap interval over the seeds.
 
@@ -26,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import connectors.plant
-from benchmarks.loop.faults import trouble
+from agent.ports import Reasoner
+from benchmarks.loop.faults import Trouble, trouble
+from benchmarks.loop.hearing import Asked, Hearing, plans_the_same
 from benchmarks.loop.oracle import best
 from benchmarks.loop.plot import svg
 from benchmarks.loop.running import Lost, alone, under_agent
@@ -38,6 +41,7 @@ from pipelines.questions import Model
 from pipelines.reasoning import Reasoners
 from pipelines.soak import Progress, run
 from pipelines.soak_units import Outcome, Unit
+from schemas.plans import Post
 
 SEEDS_N = 2
 """Without a word: so few that `make bench` goes on. 500 are the figure that documentation quotes."""
@@ -71,10 +75,11 @@ def unit(
     nothing = alone(configuration, which, horizon_s)
     known, plan = best(configuration, which, horizon_s, nothing)
     lost = {"none": nothing, "oracle": known}
+    runs: list[tuple[list[Asked], Lost]] = []
     for agent in agents:
         chosen = named(configuration, agent)
         reasoners = Reasoners(chosen, models=models).of(configuration.plant.cells[0])
-        lost[agent] = runner.run(under_agent(configuration, which, horizon_s, reasoners))
+        lost[agent] = runner.run(_under(configuration, which, horizon_s, reasoners, runs))
     figures = {f"{agent}.{key}": float(value) for agent, each in lost.items() for key, value in asdict(each).items()}
     print(
         f"seed {seed}: {which.name} at {which.severity:g}; {_said(lost)}; oracle: {_plan(plan)}",
@@ -82,6 +87,25 @@ def unit(
         flush=True,
     )
     return Outcome(1, (), figures)
+
+
+async def _under(
+    configuration: Configuration,
+    which: Trouble,
+    horizon_s: float,
+    reasoners: Mapping[Post, Reasoner],
+    runs: list[tuple[list[Asked], Lost]],
+) -> Lost:
+    """Return what is lost under these reasoners; an earlier run in which they would have planned the same is theirs."""
+    rules = configuration.rules_for(configuration.plant.cells[0])
+    for asked, lost in runs:
+        if await plans_the_same(asked, reasoners, rules):
+            return lost
+    kept: list[Asked] = []
+    hearing = {post: Hearing(post, reasoner, rules, kept) for post, reasoner in reasoners.items()}
+    lost = await under_agent(configuration, which, horizon_s, hearing)
+    runs.append((kept, lost))
+    return lost
 
 
 def _said(lost: Mapping[str, Lost]) -> str:

@@ -25,9 +25,10 @@ from pipelines.simulation import Simulation
 from pipelines.soak_kafka import KAFKA_RUNS
 from pipelines.soak_reasoning import REASONING_RUNS
 from pipelines.soak_units import Outcome, Unit, support
-from schemas.facts import CommandIntended, IncidentOpened, OperatorRequested
+from schemas.facts import AnomalyDetected, CommandIntended, IncidentOpened, OperatorRequested
 
 HEALTHY_SEEDS_N, HEALTHY_S = 30, 3600.0
+HEALTHY_DAYS_N, DAY_S = 35, 86_400.0
 OUTAGES_N, OUTAGES_UNIT_N = 20, 5
 EDITS_N, EDITS_UNIT_N = 10_000, 200
 TAMPERED_RECORDS_N = 60
@@ -85,15 +86,23 @@ async def _outages(restarts: Any) -> Outcome:
 def healthy_hours(seed: int) -> Iterator[Unit]:
     """Yield one unit an hour of plant time without a fault: any command or incident is a failure."""
     for number in range(seed, seed + HEALTHY_SEEDS_N):
-        yield Unit(f"seed {number}", lambda number=number: asyncio.run(_healthy(number)))  # type: ignore[misc]
+        yield Unit(f"seed {number}", lambda number=number: asyncio.run(_healthy(number, HEALTHY_S)))  # type: ignore[misc]
 
 
-async def _healthy(seed: int) -> Outcome:
+def healthy_days(seed: int) -> Iterator[Unit]:
+    """Yield one unit a day of plant time without a stop or a fault, five weeks in all; counted as the hours are."""
+    for number in range(seed, seed + HEALTHY_DAYS_N):
+        yield Unit(f"seed {number}", lambda number=number: asyncio.run(_healthy(number, DAY_S)))  # type: ignore[misc]
+
+
+async def _healthy(seed: int, seconds: float) -> Outcome:
     simulation = Simulation(load(Path(str(resources.files("connectors.plant").joinpath("config")))), seed=seed)
     async with simulation.running():
-        await simulation.run_for(HEALTHY_S)
+        await simulation.run_for(seconds)
     wrong = [f for f in simulation.facts if isinstance(f, CommandIntended | IncidentOpened)]
-    return Outcome(1, tuple(str(f) for f in wrong), {"cycles": float(simulation.plant.station.plc.cycle_count)})
+    episodes_n = sum(isinstance(f, AnomalyDetected) for f in simulation.facts)
+    figures = {"cycles": float(simulation.plant.station.plc.cycle_count), "episodes": float(episodes_n)}
+    return Outcome(1, tuple(str(f) for f in wrong), figures)
 
 
 def tamper(seed: int) -> Iterator[Unit]:
@@ -187,6 +196,7 @@ RUNS: Mapping[str, Callable[[int], Iterator[Unit]]] = {
     "crash-kill9": crash_kill9,
     "server-restarts": server_restarts,
     "healthy-hours": healthy_hours,
+    "healthy-days": healthy_days,
     "tamper": tamper,
     "latency": latency,
     **REASONING_RUNS,

@@ -1,8 +1,8 @@
 """Somebody who knows the fault at its onset and has tried every plan of the catalogue on a twin.
 
 The twin is the cell's own physics: a few cycles of contact physics tell what a plan makes of the parts, and the drive's
-exact thermal model what it makes of the horizon. The plans that look best are then run on the whole plant, and of them
-and of doing nothing the best counts: the oracle is never worse than nobody.
+exact thermal model what it makes of the horizon. The best plans are looked at for longer, the best of those are run on
+the whole plant, and of these and of doing nothing the best counts: the oracle is never worse than nobody.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from connectors.plant.verbs import CHANGE_PADS_S, CLEAN_PADS_S
 from pipelines.config import Configuration
 from schemas.catalogue import Action
 
-CYCLES_N: Final = 4
-"""Cycles of contact physics a plan; the first shows what the fault does to the part in hand."""
-FINALISTS_N: Final = 3
-"""Plans run on the whole plant: a few cycles do not tell how often a part nearly slips away."""
+CYCLES_N, LONGER_N = 4, 40
+"""Cycles of contact physics for every plan, and for the best of them: a few do not tell how often a part nearly slips
+away."""
+CANDIDATES_N: Final = 16
+"""Plans that are looked at for longer."""
+FINALISTS_N: Final = 2
+"""Plans run on the whole plant."""
 SEQUENCES_S: Final = {"clean_pads": CLEAN_PADS_S, "change_pads": CHANGE_PADS_S}
 FIELDS: Final = {
     "set_grip_force": "grip_force_n",
@@ -58,20 +61,19 @@ def best(
     """
     repertoire = repertoire_of(configuration.rules_for(configuration.plant.cells[0]), configuration.playbook)
     plans = list(_plans(repertoire))
-    foreseen: dict[tuple[object, ...], Foreseen] = {}
-    ranked = sorted(plans, key=lambda plan: (*_foresee(plan, which, horizon_s, foreseen), len(plan)))
-    tried = {(): nothing} | {plan: alone(configuration, which, horizon_s, plan) for plan in _finalists(ranked)}
+    candidates = _ranked(plans, which, horizon_s, CYCLES_N)[:CANDIDATES_N]
+    finalists = _ranked(candidates, which, horizon_s, LONGER_N)[:FINALISTS_N]
+    tried = {(): nothing} | {plan: alone(configuration, which, horizon_s, plan) for plan in finalists if plan}
     plan = min(tried, key=lambda plan: (round(tried[plan].downtime_s), tried[plan].lost_s, len(plan)))
     return tried[plan], plan
 
 
-def _finalists(ranked: Sequence[tuple[Step, ...]]) -> list[tuple[Step, ...]]:
-    """Return the first plans that differ in what they do, not only in a value."""
-    by_actions: dict[tuple[str, ...], tuple[Step, ...]] = {}
-    for plan in ranked:
-        if plan:
-            by_actions.setdefault(tuple(sorted(step.action for step in plan)), plan)
-    return list(by_actions.values())[:FINALISTS_N]
+def _ranked(
+    plans: Sequence[tuple[Step, ...]], which: Trouble, horizon_s: float, cycles_n: int
+) -> list[tuple[Step, ...]]:
+    """Return the plans by what is foreseen: the least downtime first, then the least lost, then the fewest actions."""
+    known: dict[tuple[object, ...], Foreseen] = {}
+    return sorted(plans, key=lambda plan: (*_foresee(plan, which, horizon_s, cycles_n, known), len(plan)))
 
 
 def _plans(repertoire: Repertoire) -> Iterator[tuple[Step, ...]]:
@@ -101,15 +103,27 @@ def _steps(action: Action, repertoire: Repertoire) -> Iterator[Step]:
 
 
 def _foresee(
-    plan: Sequence[Step], which: Trouble, horizon_s: float, known: dict[tuple[object, ...], Foreseen]
+    plan: Sequence[Step],
+    which: Trouble,
+    horizon_s: float,
+    cycles_n: int,
+    known: dict[tuple[object, ...], Foreseen],
 ) -> tuple[int, float]:
-    """Return the downtime under a plan, in whole seconds, and what is lost with the slower pace."""
+    """Return the downtime under a plan, in whole seconds, and what is lost with the slower pace.
+
+    Args:
+        plan: Done at the onset.
+        which: The faults.
+        horizon_s: Plant time.
+        cycles_n: Cycles of contact physics from which the rest is foreseen.
+        known: What was foreseen before, with as many.
+    """
     values = {FIELDS[step.action]: step.values[0] for step in plan if step.action in FIELDS}
     sequences = tuple(step.action for step in plan if step.action in SEQUENCES_S)
     belt_pct = values.pop("conveyor_speed_pct", Setpoints().conveyor_speed_pct)
     key = (*sorted(values.items()), *sequences)
     if key not in known:
-        known[key] = _cycles(values, sequences, which)
+        known[key] = _cycles(values, sequences, which, cycles_n)
     now = known[key]
     took_s = now.took_s + PITCH_S * 100.0 / belt_pct
     stood_s = sum(SEQUENCES_S[name] for name in sequences)
@@ -118,7 +132,7 @@ def _foresee(
     return round(horizon_s - making_s), horizon_s - making_s / took_s * _healthy_s()
 
 
-def _cycles(values: dict[str, float], sequences: Sequence[str], which: Trouble) -> Foreseen:
+def _cycles(values: dict[str, float], sequences: Sequence[str], which: Trouble, cycles_n: int) -> Foreseen:
     cell = _broken(which)
     for name in sequences:
         if name == "clean_pads":
@@ -126,9 +140,9 @@ def _cycles(values: dict[str, float], sequences: Sequence[str], which: Trouble) 
         else:
             cell.faults.change_pads()
     setpoints = Setpoints(**values)
-    reports = [cell.cycle(setpoints) for _ in range(CYCLES_N)]
-    took_s = sum(report.took_s for report in reports) / CYCLES_N - PITCH_S
-    return Foreseen(sum(report.good for report in reports) / CYCLES_N, took_s)
+    reports = [cell.cycle(setpoints) for _ in range(cycles_n)]
+    took_s = sum(report.took_s for report in reports) / cycles_n - PITCH_S
+    return Foreseen(sum(report.good for report in reports) / cycles_n, took_s)
 
 
 def _until_trip(seconds: float, took_s: float, belt_pct: float, which: Trouble) -> float:

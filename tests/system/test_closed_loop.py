@@ -10,14 +10,16 @@ import pytest
 
 from benchmarks import closed_loop
 from benchmarks.loop.faults import SCENARIOS, trouble
+from benchmarks.loop.hearing import Asked, Hearing, plans_the_same
 from benchmarks.loop.oracle import _foresee, _plans
 from benchmarks.loop.plot import svg
 from benchmarks.loop.running import Lost
 from connectors.reasoners.in_thread import OneAtATime
 from pipelines.config import load
 from schemas.errors import ConnectionFault
+from schemas.plans import Completion, ReasonerRequest
 from tests.support.demo import CONFIG
-from tests.support.incidents import demo_repertoire
+from tests.support.incidents import demo_repertoire, oily_pads_and_dragging_drive
 
 
 def test_a_seed_breaks_the_same_things_for_everybody_and_all_scenarios_come():
@@ -34,7 +36,7 @@ def test_the_oracle_foresees_no_more_downtime_than_with_a_plan_that_is_known_to_
     plans, foreseen = list(_plans(demo_repertoire())), {}
 
     def downtime_s(plan):
-        return _foresee(plan, which, 900.0, foreseen)[0]
+        return _foresee(plan, which, 900.0, 4, foreseen)[0]
 
     mends = next(p for p in plans if [(x.action, *x.values) for x in p] == [(action, *([known] if known else []))])
     best = min(map(downtime_s, plans))
@@ -65,6 +67,7 @@ def test_an_interrupted_run_goes_on_and_says_the_same(tmp_path, monkeypatch, cap
     monkeypatch.setattr("benchmarks.loop.faults.ONSET_S_MIN", 20.0)
     monkeypatch.setattr("benchmarks.loop.faults.ONSET_S_MAX", 40.0)
     monkeypatch.setattr("benchmarks.loop.oracle.CYCLES_N", 1)
+    monkeypatch.setattr("benchmarks.loop.oracle.LONGER_N", 2)
     really, calls = closed_loop.unit, []
 
     def unit(configuration, agents, models, seed, horizon_s, runner):
@@ -140,6 +143,48 @@ def test_a_question_whose_time_was_up_shuts_nobody_out_of_the_next_seed(monkeypa
                 thread.join(10.0)
         closed_loop.unit(load(CONFIG), ("playbook",), {}, 2, 30.0, runner)
     assert said == ["m gave no answer within 0.05 s", True]
+
+
+@dataclass
+class Planner:
+    """Answers by what it is asked."""
+
+    force_n: float
+    name: str = "planner"
+
+    async def propose(self, request: ReasonerRequest) -> Completion:
+        if self.force_n < 0:
+            raise ConnectionFault("nobody there")
+        slot = next(slot.name for slot in request.slots if slot.asset == "gripper")
+        finding = {"evidence": slot, "asset": "gripper", "diagnosis": f"by {self.name}"}
+        finding["actions"] = [{"name": "set_grip_force", "args": {"grip_force_n": self.force_n}}]
+        return Completion(raw=json.dumps({"findings": [finding]}), reasoner=self.name)
+
+
+def test_who_plans_the_same_in_other_words_is_not_run_again_and_who_plans_otherwise_is():
+    request, rules = oily_pads_and_dragging_drive(), demo_repertoire().rules
+
+    async def go() -> list[bool]:
+        asked: list[Asked] = []
+        await Hearing("proposal", Planner(40.0), rules, asked).propose(request)
+        assert [each.request for each in asked] == [request]
+        assert asked[0].planned is not None
+        others = [Planner(40.0, "another"), Planner(35.0), Planner(-1.0)]
+        return [await plans_the_same(asked, {"proposal": other}, rules) for other in others]
+
+    assert asyncio.run(go()) == [True, False, False]
+
+
+def test_nobody_plans_the_same_as_one_who_gave_no_plan():
+    request, rules = oily_pads_and_dragging_drive(), demo_repertoire().rules
+
+    async def go() -> bool:
+        asked: list[Asked] = []
+        with pytest.raises(ConnectionFault):
+            await Hearing("proposal", Planner(-1.0), rules, asked).propose(request)
+        return await plans_the_same(asked, {"proposal": Planner(40.0)}, rules)
+
+    assert asyncio.run(go()) is False
 
 
 def test_a_plot_escapes_what_it_shows_and_survives_nothing():
