@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from connectors.check import Check
+from connectors.check import Check, failed
+from connectors.reasoners.memory import check_room
 from connectors.reasoners.weights import find
 from pipelines.remote_model import RemoteModel
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, ConnectionFault
 from schemas.settings import ReasonerSettings, ServerSettings, TransformersSettings
 
 NEEDED = ("torch", "transformers", "llguidance", "safetensors", "accelerate")
@@ -28,8 +29,12 @@ def _files(settings: TransformersSettings) -> Check:
         return Check(settings.name, False, f"{', '.join(missing)} not installed", "pip install 'jidoka[model]'")
     try:
         folder = find(settings)
+        if settings.device == "cpu":
+            check_room(settings)
     except ConfigError as error:
         return Check(settings.name, False, f"{error.field}: {error.problem}", error.remedy)
+    except ConnectionFault as error:
+        return failed(settings.name, error)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     pinned = "pinned by sha256" if settings.sha256 else "not pinned: any weights there are loaded"
     return Check(settings.name, True, f"{size / 1e9:.2f} GB of weights in {folder}, {pinned}")

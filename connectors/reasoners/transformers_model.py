@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final, cast
 
+from connectors.reasoners.memory import check_room
 from connectors.reasoners.scoring import TextScoring
 from connectors.reasoners.weights import ModelFiles, locate
 from connectors.reasoners.writing import Written, write_under
@@ -33,6 +34,7 @@ class TransformersModel:
             ConfigError: the files are not as they must be, or the packages for this setting are missing.
             ConnectionFault: they cannot be loaded: too little memory, no such device.
         """
+        check_room(settings, beside_bytes=_on_gpus(settings))
         files = locate(settings)
         self._settings = settings
         self._torch, self._tokenizer, self._model = _load(settings, files)
@@ -125,6 +127,18 @@ class TransformersModel:
 
 def _until(deadline_s: float) -> float:
     return time.monotonic() + deadline_s
+
+
+def _on_gpus(settings: TransformersSettings) -> int:
+    """Return the free memory of the GPUs that the model may use, in bytes."""
+    if settings.device == "cpu":
+        return 0
+    try:
+        import torch
+    except ImportError:
+        return 0  # `_load` says so.
+    numbers = range(torch.cuda.device_count()) if settings.device == "auto" else [torch.device(settings.device)]
+    return sum(torch.cuda.mem_get_info(number)[0] for number in numbers) if torch.cuda.is_available() else 0
 
 
 def _load(settings: TransformersSettings, files: ModelFiles) -> tuple[Any, Any, Any]:
