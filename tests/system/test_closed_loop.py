@@ -11,7 +11,7 @@ import pytest
 from benchmarks import closed_loop
 from benchmarks.loop.faults import SCENARIOS, trouble
 from benchmarks.loop.hearing import Asked, Hearing, plans_the_same
-from benchmarks.loop.oracle import _foresee, _plans
+from benchmarks.loop.oracle import Twin, _plans
 from benchmarks.loop.plot import svg
 from benchmarks.loop.running import Lost
 from connectors.reasoners.in_thread import OneAtATime
@@ -33,10 +33,10 @@ def test_a_seed_breaks_the_same_things_for_everybody_and_all_scenarios_come():
 )
 def test_the_oracle_foresees_no_more_downtime_than_with_a_plan_that_is_known_to_mend(faults, action, known):
     which = next(t for t in map(trouble, range(200)) if t.faults == faults)
-    plans, foreseen = list(_plans(demo_repertoire())), {}
+    plans, twin = list(_plans(demo_repertoire())), Twin(which, 900.0, 4)
 
     def downtime_s(plan):
-        return _foresee(plan, which, 900.0, 4, foreseen)[0]
+        return twin.foresee(plan).downtime_s
 
     mends = next(p for p in plans if [(x.action, *x.values) for x in p] == [(action, *([known] if known else []))])
     best = min(map(downtime_s, plans))
