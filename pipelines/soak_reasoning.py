@@ -102,17 +102,29 @@ def llama_server(seed: int) -> Iterator[Unit]:
     The server is compiled before the first one if it is not there. Each unit has a server of its own, ended with it.
     """
     served = support("served")
-    yield Unit("conversion", lambda: Outcome(1, served.same_model(seed)))
+    yield Unit("conversion", lambda: _held(1, lambda: Outcome(1, served.same_model(seed))))
     for number, about in enumerate(served.ASKED_ABOUT):
         first = (seed * len(served.ASKED_ABOUT) + number) * SERVED_UNIT_N
-        yield Unit(f"told, {about}", lambda a=about, s=first: _tallied(  # type: ignore[misc]
-            served.with_schema(a, SERVED_UNIT_N, seed=s), "told"
+        yield Unit(f"told, {about}", lambda about=about, first=first: _tallied(  # type: ignore[misc]
+            "told", lambda: served.with_schema(about, SERVED_UNIT_N, seed=first)
         ))  # fmt: skip
-    yield Unit("not told", lambda: _tallied(served.without_schema(SERVED_UNIT_N, seed=seed), "untold"))
+    yield Unit("not told", lambda: _tallied("untold", lambda: served.without_schema(SERVED_UNIT_N, seed=seed)))
 
 
-def _tallied(tally: Any, prefix: str) -> Outcome:
-    return Outcome(SERVED_UNIT_N, tuple(tally.failures), tally.figures(prefix))
+def _tallied(prefix: str, work: Callable[[], Any]) -> Outcome:
+    def counted() -> Outcome:
+        tally = work()
+        return Outcome(SERVED_UNIT_N, tuple(tally.failures), tally.figures(prefix))
+
+    return _held(SERVED_UNIT_N, counted)
+
+
+def _held(count: int, work: Callable[[], Outcome]) -> Outcome:
+    """Return what came of it; a server that cannot be made or does not come up fails its unit, not the whole soak."""
+    try:
+        return work()
+    except AssertionError as error:
+        return Outcome(count, (str(error),))
 
 
 REASONING_RUNS: Mapping[str, Callable[[int], Iterator[Unit]]] = {

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import sys
 
-import llama_cpp
-
 ACCURATE = 0
 """ggml's number for 32-bit floats: with the usual 16 bits for keys and values two engines differ in the third digit."""
 
 
 def main() -> None:
+    import llama_cpp
+
     asked = json.load(sys.stdin)
     model = llama_cpp.Llama(
         sys.argv[1], n_ctx=max(512, len(asked["ids"])), n_threads=1, logits_all=True, verbose=False,

@@ -13,10 +13,12 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import gguf
 import numpy as np
+
+if TYPE_CHECKING:
+    import gguf
 
 SPLIT_LIKE_QWEN2 = "qwen2"
 """llama.cpp's name for the pattern by which Qwen2's tokenizer splits text before it merges."""
@@ -24,6 +26,8 @@ SPLIT_LIKE_QWEN2 = "qwen2"
 
 def write(folder: Path, path: Path) -> None:
     """Write configuration, tokenizer and weights of a folder that `save_pretrained` wrote, all in 32 bits."""
+    import gguf
+
     config = json.loads((folder / "config.json").read_text())
     writer = gguf.GGUFWriter(path, "qwen2")
     _shape(writer, config)
@@ -40,6 +44,8 @@ def write(folder: Path, path: Path) -> None:
 
 
 def _shape(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
+    import gguf
+
     rope = config["rope_parameters"]
     assert (rope["rope_type"], config["use_sliding_window"]) == ("default", False), "only as Qwen2.5 is published"
     writer.add_context_length(config["max_position_embeddings"])
@@ -54,6 +60,8 @@ def _shape(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
 
 
 def _tokenizer(writer: gguf.GGUFWriter, folder: Path, config: dict[str, Any]) -> None:
+    import gguf
+
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokens = {number: (text, gguf.TokenType.NORMAL) for text, number in tokenizer["model"]["vocab"].items()}
     for added in tokenizer["added_tokens"]:
