@@ -1,4 +1,4 @@
-"""Soak runs about reasoners: hostile plans, text of attackers, and random weights under the grammar."""
+"""Soak runs about reasoners: hostile plans, text of attackers, random weights under the grammar, here and served."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from schemas.errors import ConnectionFault
 HOSTILE_PLANS_N, HOSTILE_UNIT_N = 100_000, 1_000
 INJECTED_UNIT_N = 200
 ANSWERS_N, ANSWERS_UNIT_N = 10_000, 50
+SERVED_UNIT_N = 20
+"""Of each set of incidents, all of one server."""
 TEMPERATURE = 1.0
 ANSWER_S = 300.0
 """Wall time for one answer; a shared machine is slow."""
@@ -94,8 +96,40 @@ def _model(seed: int) -> _Model:
     return _Model(TransformersModel(TransformersSettings.model_validate(settings)), files)
 
 
+def llama_server(seed: int) -> Iterator[Unit]:
+    """Yield units about a server that nobody here wrote: the model converted for it, told of the schema, and not told.
+
+    The server is compiled before the first one if it is not there. Each unit has a server of its own, ended with it.
+    """
+    served = support("served")
+    yield Unit("conversion", lambda: _held(1, lambda: Outcome(1, served.same_model(seed))))
+    for number, about in enumerate(served.ASKED_ABOUT):
+        first = (seed * len(served.ASKED_ABOUT) + number) * SERVED_UNIT_N
+        yield Unit(f"told, {about}", lambda about=about, first=first: _tallied(  # type: ignore[misc]
+            "told", lambda: served.with_schema(about, SERVED_UNIT_N, seed=first)
+        ))  # fmt: skip
+    yield Unit("not told", lambda: _tallied("untold", lambda: served.without_schema(SERVED_UNIT_N, seed=seed)))
+
+
+def _tallied(prefix: str, work: Callable[[], Any]) -> Outcome:
+    def counted() -> Outcome:
+        tally = work()
+        return Outcome(SERVED_UNIT_N, tuple(tally.failures), tally.figures(prefix))
+
+    return _held(SERVED_UNIT_N, counted)
+
+
+def _held(count: int, work: Callable[[], Outcome]) -> Outcome:
+    """Return what came of it; a server that cannot be made or does not come up fails its unit, not the whole soak."""
+    try:
+        return work()
+    except AssertionError as error:
+        return Outcome(count, (str(error),))
+
+
 REASONING_RUNS: Mapping[str, Callable[[int], Iterator[Unit]]] = {
     "hostile-plans": hostile_plans,
     "injected-incidents": injected_incidents,
     "random-weights": random_weights,
+    "llama-server": llama_server,
 }

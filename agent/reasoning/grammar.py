@@ -20,6 +20,9 @@ DIAGNOSIS_PATTERN: Final = "^[A-Za-z][A-Za-z0-9 ,.()/%_-]{0,119}$"
 
 Schema = dict[str, Any]
 
+NOTHING: Final[Schema] = {"const": "nothing"}
+"""What an empty list is a list of: without `items` llama-cpp-python allows any list, whatever `maxItems` says."""
+
 
 def answer_schema(space: PlanSpace) -> Schema:
     """Return the schema of the answers that are legal for one incident."""
@@ -72,7 +75,7 @@ def _action(action: ActionSpace) -> Schema:
 
 def _array(kinds: list[Schema], items_max: int) -> Schema:
     if not kinds:
-        return {"type": "array", "maxItems": 0}
+        return {"type": "array", "items": NOTHING, "maxItems": 0}
     return {"type": "array", "items": kinds[0] if len(kinds) == 1 else {"anyOf": kinds}, "maxItems": items_max}
 
 

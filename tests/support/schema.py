@@ -31,6 +31,7 @@ def _object(value: Any, schema: dict[str, Any]) -> bool:
 
 
 def _array(value: Any, schema: dict[str, Any]) -> bool:
+    assert "items" in schema, "maxItems alone is not enforced everywhere"
     if not isinstance(value, list) or len(value) > schema["maxItems"]:
         return False
     return all(valid(item, schema["items"]) for item in value)
