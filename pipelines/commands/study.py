@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from pipelines.backtest import Backtest, backtest
+from pipelines.commands.published import Asked, run_protocols
 from pipelines.log_view import clock_text
 from pipelines.playback import play_back
 from schemas.errors import RecordingError
@@ -27,8 +28,27 @@ def run_backtest(
     record: Annotated[
         Path | None, typer.Option("--record", help="New folder: also run each file through the agent into a log there.")
     ] = None,
+    protocol: Annotated[
+        Asked | None,
+        typer.Option("--protocol", help="The path is a folder laid out as these published sets: score it."),
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="With a protocol (default all): table for file and row.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="With a protocol (default all): page with plots, FILE.html or folder."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With a protocol (default all): figures as JSON.")] = False,
 ) -> None:
-    """Run the detectors over recordings and list the episodes. Ctrl-C keeps what was found so far."""
+    """Run the detectors over recordings and list the episodes, or score them on published sets.
+
+    Ctrl-C keeps what was found so far.
+    """
+    if protocol or predictions or report or as_json:
+        _only_a_folder(paths, warm_up_rows, record)
+        good = run_protocols(paths[0], protocol or Asked.ALL, predictions=predictions, report=report, as_json=as_json)
+        raise typer.Exit(0 if good else 1)
     with Progress(transient=True) as progress:
         task = progress.add_task("reading", total=None)
 
@@ -46,6 +66,16 @@ def run_backtest(
         _record([Path(each.file) for each in result.files if not each.error], record)
     if any(each.error for each in result.files) or result.interrupted:
         raise typer.Exit(1)
+
+
+def _only_a_folder(paths: list[Path], warm_up_rows: int | None, record: Path | None) -> None:
+    """Refuse what makes no sense with a protocol: it says itself which files there are and which rows are learnt."""
+    given = "--warm-up" if warm_up_rows is not None else "--record" if record is not None else ""
+    if given:
+        raise RecordingError(given, "option", "it does not go with a protocol", "Leave it out")
+    if len(paths) != 1 or not paths[0].is_dir():
+        problem = "a protocol takes one folder, with skab/, tep/ or nab/ in it"
+        raise RecordingError(", ".join(map(str, paths)), "path", problem, "Name that folder (docs/backtest.md)")
 
 
 def _record(paths: list[Path], record: Path) -> None:

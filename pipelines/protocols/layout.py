@@ -33,6 +33,8 @@ ANOMALY_FREE: Final = "anomaly-free"
 """Folder or file of SKAB's run without labels: predicted, and no part of the leaderboard's figures."""
 TEP_FIT: Final = "d00"
 TEP_TEST: Final = "_te"
+BEGIN_S: Final = 946_684_800.0
+"""The recordings of TEP have no times: they begin with the year 2000."""
 WINDOWS: Final = ("combined_windows.json", "labels/combined_windows.json")
 SECOND_DIGITS: Final = 19
 """Of `2014-04-10 07:15:00.000000`, which NAB writes with and without its fraction."""
@@ -109,7 +111,7 @@ def read_tep(folder: Path, path: Path) -> Series:
     faulty: Mask | None = None
     if key.endswith(TEP_TEST):
         faulty = (row >= ONSET_ROW) & (key != f"tep/{TEP_FIT}{TEP_TEST}")
-    return Series(key, str(path), (row * STEP_S).astype(np.float64), values, columns, faulty)
+    return Series(key, str(path), (BEGIN_S + row * STEP_S).astype(np.float64), values, columns, faulty)
 
 
 def read_nab(folder: Path, path: Path, windows: Mapping[str, Sequence[Sequence[str]]] | None) -> Series:

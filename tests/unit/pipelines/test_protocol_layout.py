@@ -36,7 +36,7 @@ def test_a_test_of_tep_is_faulty_from_row_160_on_but_for_d00(tmp_path):
     assert np.flatnonzero(faulty.label).tolist() == list(range(160, 220))
     assert normal.labelled
     assert not normal.label.any()
-    assert faulty.seconds[1] == 180.0
+    assert np.diff(faulty.seconds).tolist() == [180.0] * 219
 
 
 def test_windows_of_nab_become_rows(tmp_path):
