@@ -11,7 +11,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from pipelines.backtest import Backtest, backtest
+from pipelines.commands.options import CellOption, the_cell
 from pipelines.commands.published import Asked, run_protocols
+from pipelines.config import load
+from pipelines.detectors.calibration import FILE as CALIBRATION
 from pipelines.log_view import clock_text
 from pipelines.playback import play_back
 from schemas.errors import RecordingError
@@ -28,6 +31,11 @@ def run_backtest(
     record: Annotated[
         Path | None, typer.Option("--record", help="New folder: also run each file through the agent into a log there.")
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The columns are the tags of this folder's cell, as calibrated."),
+    ] = None,
+    cell: CellOption = "",
     protocol: Annotated[
         Asked | None,
         typer.Option("--protocol", help="The path is a folder laid out as these published sets: score it."),
@@ -46,16 +54,21 @@ def run_backtest(
     Ctrl-C keeps what was found so far.
     """
     if protocol or predictions or report or as_json:
-        _only_a_folder(paths, warm_up_rows, record)
+        _only_a_folder(paths, warm_up_rows, record, config)
         good = run_protocols(paths[0], protocol or Asked.ALL, predictions=predictions, report=report, as_json=as_json)
         raise typer.Exit(0 if good else 1)
+    known, calibration = None, b""
+    if config is not None:
+        configuration = load(config)
+        known = the_cell(configuration, cell)
+        calibration = configuration.files.get(CALIBRATION, b"")
     with Progress(transient=True) as progress:
         task = progress.add_task("reading", total=None)
 
         def tell(done: int, total: int, file: str) -> None:
             progress.update(task, completed=done, total=total, description=Path(file).name)
 
-        result = backtest(paths, warm_up_rows=warm_up_rows, on_progress=tell)
+        result = backtest(paths, warm_up_rows=warm_up_rows, cell=known, calibration=calibration, on_progress=tell)
     console = Console()
     console.print(_table(result))
     for each in result.files:
@@ -68,11 +81,12 @@ def run_backtest(
         raise typer.Exit(1)
 
 
-def _only_a_folder(paths: list[Path], warm_up_rows: int | None, record: Path | None) -> None:
+def _only_a_folder(paths: list[Path], warm_up_rows: int | None, record: Path | None, config: Path | None) -> None:
     """Refuse what makes no sense with a protocol: it says itself which files there are and which rows are learnt."""
-    given = "--warm-up" if warm_up_rows is not None else "--record" if record is not None else ""
+    options = {"--warm-up": warm_up_rows, "--record": record, "--config": config}
+    given = [name for name, value in options.items() if value is not None]
     if given:
-        raise RecordingError(given, "option", "it does not go with a protocol", "Leave it out")
+        raise RecordingError(given[0], "option", "it does not go with a protocol", "Leave it out")
     if len(paths) != 1 or not paths[0].is_dir():
         problem = "a protocol takes one folder, with skab/, tep/ or nab/ in it"
         raise RecordingError(", ".join(map(str, paths)), "path", problem, "Name that folder (docs/backtest.md)")

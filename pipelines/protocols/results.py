@@ -120,17 +120,18 @@ def _number(value: float | None, form: str) -> str:
 
 def text(results: Sequence[Ran]) -> str:
     """Return all tables as plain text, columns aligned; then what was left out, and why."""
-    parts = [_text(table) for ran in results for table in shown(ran) if table.rows]
+    parts = [aligned(table) for ran in results for table in shown(ran) if table.rows]
     parts += [line for ran in results for line in remarks(ran)]
     return "\n".join(parts)
 
 
-def _text(table: Shown) -> str:
+def aligned(table: Shown) -> str:
+    """Return one table as plain text."""
     lines = [table.heads, *table.rows]
     widths = [max(len(line[k]) for line in lines) for k in range(len(table.heads))]
-    aligned = ["  ".join(map(_padded, line, widths, range(len(line)))) for line in lines]
+    lined = ["  ".join(map(_padded, line, widths, range(len(line)))) for line in lines]
     beware = textwrap.wrap(table.beware, TEXT_WIDTH, initial_indent="  ", subsequent_indent="  ")
-    return "\n".join([table.title, *(f"  {line}".rstrip() for line in aligned), *beware, ""])
+    return "\n".join([table.title, *(f"  {line}".rstrip() for line in lined), *beware, ""])
 
 
 def _padded(cell: str, width: int, place: int) -> str:
