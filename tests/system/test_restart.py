@@ -9,9 +9,12 @@ import asyncio
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 
 from pipelines.config import Configuration, load, parse
+from pipelines.detectors.calibration import FILE as CALIBRATION
+from pipelines.detectors.calibration import GroupNormal, encode_calibration
 from pipelines.replaying import replay_cell
 from pipelines.simulation import Simulation
 from schemas import facts
@@ -42,6 +45,15 @@ def changed(name: str, old: str, new: str, *, of: Configuration | None = None) -
     field, model = models[name]
 
     return replace(known, files=files, **{field: parse(name, files, model)})
+
+
+@cache
+def calibrated() -> Configuration:
+    """The drive's current as a historian has it; all else warms up."""
+    block = 3.0 + 0.03 * np.random.default_rng(0).standard_normal((40, 1))
+    normal = GroupNormal("cycle", ("drive_current_a",), ("A",), block, np.ones(1))
+    known = base()
+    return replace(known, files={**known.files, CALIBRATION: encode_calibration({CELL: [normal]})})
 
 
 class Site:
@@ -93,6 +105,7 @@ CHANGES = {
     "another policy": lambda: changed("policy.toml", "commands_per_hour = 20", "commands_per_hour = 19"),
     "another catalogue": lambda: changed("catalogue.toml", "cooldown_s = 20", "cooldown_s = 21"),
     "another limit": lambda: changed("plant.toml", "limits = { high = 2.0 }", "limits = { high = 0.02 }"),
+    "a calibration": calibrated,
     "another lateness": lambda: changed("plant.toml", "lateness_s = 2.0", "lateness_s = 3.0"),
 }
 
@@ -109,6 +122,21 @@ def test_replay_comes_to_the_same_facts_across_a_restart_with(change, fault):
     started = of(records, facts.AgentStarted)
     assert [fact.epoch for fact in started] == [1, 2]
     assert [record.version for record in records] == list(range(1, len(records) + 1))
+    assert replayed.facts_compared >= 2
+
+
+@pytest.mark.parametrize("second", [base, calibrated])
+def test_a_calibration_is_a_fact_and_replay_agrees_with_it_and_behind_it(second):
+    async def go():
+        site = await story(calibrated(), second(), fault="drive_drag")
+        return await site.records(), await site.replayed()
+
+    records, replayed = asyncio.run(go())
+    adopted = of(records, facts.ConfigAdopted)
+    assert [fact.name for fact in adopted].count(CALIBRATION) == 1 + (second is calibrated)
+    first = of(records, facts.CalibrationAdopted)[0]
+    assert (first.group, first.rows) == ("cycle", 40)
+    assert replayed.divergence is None
     assert replayed.facts_compared >= 2
 
 
