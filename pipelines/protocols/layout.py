@@ -111,6 +111,9 @@ def read_tep(folder: Path, path: Path) -> Series:
     faulty: Mask | None = None
     if key.endswith(TEP_TEST):
         faulty = (row >= ONSET_ROW) & (key != f"tep/{TEP_FIT}{TEP_TEST}")
+        if len(row) <= ONSET_ROW:
+            problem = f"{len(row)} rows, and the fault begins at row {ONSET_ROW}"
+            raise RecordingError(str(path), "rows", problem, "Take the whole test file")
     return Series(key, str(path), (BEGIN_S + row * STEP_S).astype(np.float64), values, columns, faulty)
 
 

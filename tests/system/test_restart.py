@@ -47,10 +47,14 @@ def changed(name: str, old: str, new: str, *, of: Configuration | None = None) -
     return replace(known, files=files, **{field: parse(name, files, model)})
 
 
+NORMAL_A = 3.0009765625
+
+
 @cache
 def calibrated() -> Configuration:
     """The drive's current as a historian has it; all else warms up."""
-    block = 3.0 + 0.03 * np.random.default_rng(0).standard_normal((40, 1))
+    block = np.linspace(NORMAL_A - 0.1, NORMAL_A + 0.1, 41)[:, None]
+    block[20] = NORMAL_A
     normal = GroupNormal("cycle", ("drive_current_a",), ("A",), block, np.ones(1))
     known = base()
     return replace(known, files={**known.files, CALIBRATION: encode_calibration({CELL: [normal]})})
@@ -105,7 +109,6 @@ CHANGES = {
     "another policy": lambda: changed("policy.toml", "commands_per_hour = 20", "commands_per_hour = 19"),
     "another catalogue": lambda: changed("catalogue.toml", "cooldown_s = 20", "cooldown_s = 21"),
     "another limit": lambda: changed("plant.toml", "limits = { high = 2.0 }", "limits = { high = 0.02 }"),
-    "a calibration": calibrated,
     "another lateness": lambda: changed("plant.toml", "lateness_s = 2.0", "lateness_s = 3.0"),
 }
 
@@ -125,17 +128,21 @@ def test_replay_comes_to_the_same_facts_across_a_restart_with(change, fault):
     assert replayed.facts_compared >= 2
 
 
-@pytest.mark.parametrize("second", [base, calibrated])
-def test_a_calibration_is_a_fact_and_replay_agrees_with_it_and_behind_it(second):
+@pytest.mark.parametrize(("before", "after"), [(base, calibrated), (calibrated, base)])
+def test_a_calibration_is_a_fact_and_replay_agrees_across_its_coming_and_going(before, after):
     async def go():
-        site = await story(calibrated(), second(), fault="drive_drag")
-        return await site.records(), await site.replayed()
+        site = await story(before(), after())
+        (watch, _) = site.last.service.derivation.detection.suite.watches
+        normal = watch.baseline.centre[watch.columns.names.index("drive_current_a")]
+        return await site.records(), await site.replayed(), float(normal)
 
-    records, replayed = asyncio.run(go())
+    records, replayed, normal = asyncio.run(go())
     adopted = of(records, facts.ConfigAdopted)
-    assert [fact.name for fact in adopted].count(CALIBRATION) == 1 + (second is calibrated)
-    first = of(records, facts.CalibrationAdopted)[0]
-    assert (first.group, first.rows) == ("cycle", 40)
+    assert [fact.name for fact in adopted].count(CALIBRATION) == 1
+    learnt = [(fact.group, fact.rows) for fact in of(records, facts.CalibrationAdopted)]
+    # Behind a restart the kept input is gone over again with it: what follows from it is in force, not told once more.
+    assert learnt.count(("cycle", 41)) == (before is calibrated)
+    assert (normal == NORMAL_A) == (after is calibrated)
     assert replayed.divergence is None
     assert replayed.facts_compared >= 2
 

@@ -129,6 +129,20 @@ def test_tep_with_other_columns_than_it_learnt_from_is_told_and_the_others_go_on
     assert "d03_te.parquet: column 'XMV_1': differs from those of d00. All files" in ran.errors[0]
 
 
+def test_a_test_of_tep_that_ends_before_the_fault_is_refused(tmp_path):
+    path = tep_files(tmp_path, rows=160) / "d01_te.parquet"
+    with pytest.raises(RecordingError, match=r"d01_te\.parquet: rows: 160 rows, and the fault begins at row 160"):
+        read_tep(tmp_path, path)
+
+
+def test_a_file_of_skab_shorter_than_the_rows_to_learn_from_has_nothing_to_score(tmp_path):
+    path = skab_file(tmp_path)
+    text = gzip.decompress(path.read_bytes()).decode().splitlines()
+    path.write_bytes(gzip.compress("\n".join(text[:301]).encode()))
+    (ran,) = run(tmp_path, ["skab"])
+    assert [line.figures["rows"] for line in ran.lines()] == [0, 0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("windows", "said"),
     [
