@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from connectors.recordings.play import play
 from connectors.recordings.sniff import Sniffed, sniff
 from connectors.recordings.table import SUFFIXES
+from pipelines.calibration.historian import as_recorded, mapping_for
 from pipelines.detectors.config import DetectorConfig
 from pipelines.detectors.episodes import Episode
 from pipelines.detectors.suite import Suite
 from schemas.errors import RecordingError
 from schemas.facts import AnomalyDetected
+from schemas.plant import Cell
 from schemas.samples import Kept, Tick
 
 
@@ -70,6 +73,8 @@ def backtest(
     config: DetectorConfig | None = None,
     warm_up_rows: int | None = None,
     mapped: Sniffed | None = None,
+    cell: Cell | None = None,
+    calibration: bytes = b"",
     on_progress: Progress = lambda done, total, file: None,
 ) -> Backtest:
     """Run the detectors over files and folders.
@@ -83,6 +88,8 @@ def backtest(
         warm_up_rows: Rows at the beginning of each file that are taken for normal; None: its first quarter, at most
             400. For files without a mapping.
         mapped: Mapping and cell for all files; None draws them up for each file.
+        cell: Whose tags the columns are, by their names; None: each file is a cell of its own.
+        calibration: What is normal for that cell from the first row on; empty: it warms up.
         on_progress: Told before each file.
 
     Raises:
@@ -93,7 +100,7 @@ def backtest(
     try:
         for done, path in enumerate(files):
             on_progress(done, len(files), str(path))
-            result.files.append(_run(path, config, warm_up_rows, mapped))
+            result.files.append(_run(path, partial(_known, path, mapped, cell, warm_up_rows), config, calibration))
     except KeyboardInterrupt:
         result.interrupted = True
     return result
@@ -116,13 +123,22 @@ def find(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def _run(path: Path, config: DetectorConfig | None, warm_up_rows: int | None, mapped: Sniffed | None) -> FileResult:
+def _known(path: Path, mapped: Sniffed | None, cell: Cell | None, warm_up_rows: int | None) -> Sniffed:
+    if mapped is not None:
+        return mapped
+    if cell is not None:
+        mapping = mapping_for(path, cell)
+        return Sniffed(mapping, as_recorded(cell, mapping))
+    return sniff(path, warm_up_rows=warm_up_rows)
+
+
+def _run(path: Path, know: Callable[[], Sniffed], config: DetectorConfig | None, calibration: bytes) -> FileResult:
     try:
-        known = mapped or sniff(path, warm_up_rows=warm_up_rows)
+        known = know()
         messages = play(path, known.mapping, known.cell)
     except RecordingError as error:
         return FileResult(str(path), 0, (), str(error))
-    suite = Suite(known.cell, config)
+    suite = Suite(known.cell, config, calibration)
     opened: dict[str, AnomalyDetected] = {}
     ended: dict[str, Episode] = {}
     rows = watermark = 0

@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from pipelines.commands import evaluate, learn, logs, operate, plant_streams, replays, run, streams, study, topics
+from pipelines.commands import (
+    calibrate,
+    evaluate,
+    learn,
+    logs,
+    operate,
+    plant_streams,
+    replays,
+    run,
+    streams,
+    study,
+    topics,
+)
 from pipelines.log_lines import last_words, speak
 from schemas.errors import ConfigError, JidokaError
 
@@ -20,6 +32,7 @@ app = typer.Typer(
 run.register(app)
 operate.register(app)
 study.register(app)
+calibrate.register(app)
 evaluate.register(app)
 streams.register(app)
 app.add_typer(logs.app, name="log")

@@ -15,6 +15,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from agent.guard.question import Rulebook
+from pipelines.detectors.calibration import FILE as CALIBRATION
+from pipelines.detectors.calibration import cells_of, normals_for
 from schemas.catalogue import Action, Catalogue, Condition
 from schemas.errors import ConfigError
 from schemas.line import PackMLState
@@ -32,10 +34,10 @@ FILES: Mapping[str, type[BaseModel]] = {
     "policy.toml": Policy,
     "playbook.toml": Playbook,
 }
-OPTIONAL = ("streams.toml",)
+OPTIONAL = ("streams.toml", CALIBRATION)
 """Files that a folder may have besides: adopted with the others, and parsed by whoever uses them."""
 DECISIVE = ("plant.toml", "catalogue.toml", "policy.toml")
-"""Files on which detectors, guard and step depend: replay needs exactly these bytes."""
+"""Files on which detectors, guard and step depend: replay needs exactly these bytes, and those of a calibration."""
 KAFKA_FILES = ("ca", "certificate", "key")
 """Of the Kafka settings: files, relative to the data folder."""
 
@@ -59,7 +61,7 @@ class Configuration:
 
     def rules_for(self, cell: Cell) -> Rulebook:
         """Return what the decisions of one cell depend on."""
-        return Rulebook(cell, self.catalogue, self.policy)
+        return Rulebook(cell, self.catalogue, self.policy, self.files.get(CALIBRATION, b""))
 
     @property
     def data(self) -> Path:
@@ -85,6 +87,8 @@ def load(folder: Path) -> Configuration:
         files=files,
     )
     cross_check(configuration.plant, configuration.catalogue, configuration.policy, configuration.playbook)
+    if CALIBRATION in files:
+        _check_calibration(configuration.plant, files[CALIBRATION])
     return configuration
 
 
@@ -141,7 +145,8 @@ def rulebooks(files: Mapping[str, bytes]) -> dict[str, Rulebook]:
     """
     plant = parse("plant.toml", files, Plant)
     catalogue, policy = parse("catalogue.toml", files, Catalogue), parse("policy.toml", files, Policy)
-    return {cell.path: Rulebook(cell, catalogue, policy) for cell in plant.cells}
+    calibration = files.get(CALIBRATION, b"")
+    return {cell.path: Rulebook(cell, catalogue, policy, calibration) for cell in plant.cells}
 
 
 def read_file(path: Path) -> bytes:
@@ -205,6 +210,14 @@ def cross_check(plant: Plant, catalogue: Catalogue, policy: Policy, playbook: Pl
     _check_policy(policy, catalogue)
     _check_hold(policy, catalogue, plant)
     _check_playbook(playbook, catalogue, plant)
+
+
+def _check_calibration(plant: Plant, data: bytes) -> None:
+    known = {cell.path: cell for cell in plant.cells}
+    for path in cells_of(data):
+        if path not in known:
+            _fail(CALIBRATION, path, "plant.toml has no such cell", "Calibrate it again, or take the file away")
+        normals_for(data, known[path])
 
 
 def _check_robots(catalogue: Catalogue, plant: Plant) -> None:

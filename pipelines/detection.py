@@ -42,7 +42,7 @@ class Detection:
     """The detectors of one cell, and the chain of its observations."""
 
     def __init__(self, rules: Rulebook) -> None:
-        self.suite = Suite(rules.cell)
+        self.suite = Suite(rules.cell, calibration=rules.calibration)
         self._cell = rules.cell.path
         self._tag_names = {tag.id: tag.name for tag in rules.cell.tags}
         self._shown = _shown(rules)

@@ -14,6 +14,7 @@ from connectors.eventlog.segment_reading import Stretch, read_kept, stretches
 from pipelines.config import DECISIVE, rulebooks
 from pipelines.decide import COLD
 from pipelines.derive import Derivation
+from pipelines.detectors.calibration import FILE as CALIBRATION
 from pipelines.hosting import Folders
 from pipelines.recover import Lookahead, rebuild, usable_snapshot
 from pipelines.replay import Replayed, replay
@@ -54,9 +55,12 @@ def sections(records: Sequence[Recorded], blobs: Blobs, cell: str) -> list[Secti
         elif record.type == "config.adopted/1":
             fact = record.fact
             assert isinstance(fact, ConfigAdopted)
-            if fact.name not in DECISIVE or adopted.get(fact.name) == fact.sha256:
+            if fact.name not in (*DECISIVE, CALIBRATION) or adopted.get(fact.name) == fact.sha256:
                 continue
             adopted = {**adopted, fact.name: fact.sha256}
+            start = _start_of_opening(records, index)
+        elif record.type == "agent.started/1" and CALIBRATION in adopted and not _calibrated(records, index):
+            adopted = {name: sha256 for name, sha256 in adopted.items() if name != CALIBRATION}
             start = _start_of_opening(records, index)
         else:
             continue
@@ -67,6 +71,12 @@ def sections(records: Sequence[Recorded], blobs: Blobs, cell: str) -> list[Secti
         raise LogError(f"the log of {cell} names no configuration: there is nothing to replay it with")
     ends = [start for start, _ in cuts[1:]] + [len(records)]
     return [Section(start, end, _rules(names, blobs, cell)) for (start, names), end in zip(cuts, ends, strict=True)]
+
+
+def _calibrated(records: Sequence[Recorded], index: int) -> bool:
+    """Whether the opening that ends at a start adopted a calibration. One that was taken away is adopted by nobody."""
+    opening = (record.fact for record in records[_start_of_opening(records, index) : index])
+    return any(isinstance(fact, ConfigAdopted) and fact.name == CALIBRATION for fact in opening)
 
 
 def _start_of_opening(records: Sequence[Recorded], index: int) -> int:

@@ -28,6 +28,8 @@ class Rulebook:
     cell: Cell
     catalogue: Catalogue
     policy: Policy
+    calibration: bytes = b""
+    """What the detectors take for normal from the beginning; empty: they warm up."""
 
     @property
     def hold_action(self) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from connectors.recordings.table import load
 from connectors.recordings.times import parse_times
@@ -57,7 +58,7 @@ def sniff(path: Path, *, warm_up_rows: int | None = None) -> Sniffed:
     numbers, ignored = _number_columns(frame, time_column)
     if not numbers:
         raise RecordingError(str(path), "columns", "no column holds numbers", "Check the separator")
-    tags = _tag_names(list(numbers))
+    tags = tag_names(list(numbers))
     mapping = RecordingMapping(
         time_column=time_column,
         time_kind=_time_kind(frame[time_column]),
@@ -128,7 +129,7 @@ def _number_columns(frame: pl.DataFrame, time_column: str) -> tuple[dict[str, pl
     return numbers, ignored
 
 
-def _tag_names(columns: list[str]) -> dict[str, str]:
+def tag_names(columns: list[str]) -> dict[str, str]:
     """Return a legal, distinct tag name for each column."""
     names: dict[str, str] = {}
     for column in columns:
@@ -159,7 +160,7 @@ def _cell(path: Path, numbers: dict[str, pl.Series], period_s: float, warm_up_ro
                 asset="recorded",
                 node=f"/{name}",
                 unit="1",
-                range=_range(values),
+                range=believed(values.to_numpy()),
                 group="rows",
                 hold_s=HOLD_PERIODS * period_s,
             )
@@ -168,8 +169,8 @@ def _cell(path: Path, numbers: dict[str, pl.Series], period_s: float, warm_up_ro
     )
 
 
-def _range(values: pl.Series) -> Range:
-    array = values.to_numpy()
-    low, high = float(array.min()), float(array.max())
+def believed(values: NDArray[np.float64]) -> Range:
+    """Return the range in which values like these are believed, shape `(n,)`, no NaN."""
+    low, high = float(values.min()), float(values.max())
     margin = RANGE_SPANS * ((high - low) or max(1.0, abs(high)))
     return Range(low=low - margin, high=high + margin)

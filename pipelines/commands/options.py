@@ -14,6 +14,7 @@ from pipelines.hosting import Folders
 from pipelines.log_lines import speak
 from pipelines.log_place import LogPlace
 from schemas.errors import ConfigError
+from schemas.plant import Cell
 
 
 class LogForm(StrEnum):
@@ -51,6 +52,21 @@ def prepared(config: Path, http: int | None, log: LogForm, process: str) -> Conf
     settings = configuration.settings
     told = settings.model_copy(update={"http": settings.http.model_copy(update={"port": http})})
     return replace(configuration, settings=told)
+
+
+def the_cell(configuration: Configuration, name: str) -> Cell:
+    """Return the cell of this id or path; without a name the only one.
+
+    Raises:
+        ConfigError: there is none, or more than one and no name.
+    """
+    cells = configuration.plant.cells
+    named = [cell for cell in cells if name in (cell.id, cell.path)] if name else list(cells)
+    if len(named) != 1:
+        known = ", ".join(cell.id for cell in cells)
+        problem = f"there is no cell {name!r}" if name else f"there are {len(cells)} cells"
+        raise ConfigError("plant.toml", "cells", problem, f"Name one with --cell: {known}")
+    return named[0]
 
 
 def folders(config: Path, data: Path | None) -> Folders:

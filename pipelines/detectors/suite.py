@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, assert_never
 
+import numpy as np
+
 from pipelines.detectors import DETECTORS
+from pipelines.detectors.calibration import normals_for, sha256_of
 from pipelines.detectors.config import DetectorConfig
 from pipelines.detectors.episodes import Episode, Episodes, Key
 from pipelines.detectors.evidence import build
 from pipelines.detectors.port import Signal
-from pipelines.detectors.watch import Watch
+from pipelines.detectors.watch import Calibration, Watch
 from pipelines.features.cell_rows import CellRows
 from pipelines.features.line_state import LineStates
 from pipelines.features.packed import pack, unpack
@@ -49,11 +52,12 @@ class Fed:
 class Suite:
     """All detectors of one cell."""
 
-    def __init__(self, cell: Cell, config: DetectorConfig | None = None) -> None:
-        """Begin with nothing learnt.
+    def __init__(self, cell: Cell, config: DetectorConfig | None = None, calibration: bytes = b"") -> None:
+        """Begin with nothing learnt but what was calibrated beforehand.
 
         Raises:
-            ConfigError: unknown detector or parameter, or a derived tag that cannot be computed.
+            ConfigError: unknown detector or parameter, a derived tag that cannot be computed, or a calibration of
+                other tags.
         """
         self.cell, self.config = cell, config or DetectorConfig()
         self.rows = CellRows(cell)
@@ -68,6 +72,11 @@ class Suite:
         self._setpoints: dict[str, float] = {}
         self._names = {tag.id: tag.name for tag in cell.tags}
         self._group = {group.id: g for g, group in enumerate(cell.groups)}
+        self._calibration_sha256 = sha256_of(calibration)
+        for normal in normals_for(calibration, cell):
+            watch = self.watches[self._group[normal.group]]
+            names = watch.columns.names
+            watch.adopt(np.array([names.index(name) for name in normal.tags]), normal.block, normal.widen)
         self._setpoint_slots = tuple(
             tuple((slot, tag.name) for slot, tag in enumerate(columns.tags) if tag.role == "setpoint")
             for columns in self.rows.columns
@@ -160,6 +169,8 @@ class Suite:
             value = float(row.values[slot])
             if value == value:
                 self._setpoints[name] = value
+        if watch.row is None and watch.adopted is not None:
+            self._calibrated(at, watch.adopted, fed)
         judgement = watch.judge(
             row,
             executing=self._states.executing(row.start_at, row.end_at),
@@ -172,9 +183,12 @@ class Suite:
                 at, g, lambda slot: float(watch.z[slot]), lambda slot: self._evidence(row, (g, slot))
             )
         for calibration in judgement.calibrations:
-            sha256 = calibration.sha256
-            fed.blobs[sha256] = calibration.blob
-            fed.facts.append(CalibrationAdopted(at=at, group=calibration.group, rows=calibration.rows, sha256=sha256))
+            self._calibrated(at, calibration, fed)
+
+    def _calibrated(self, at: int, calibration: Calibration, fed: Fed) -> None:
+        sha256 = calibration.sha256
+        fed.blobs[sha256] = calibration.blob
+        fed.facts.append(CalibrationAdopted(at=at, group=calibration.group, rows=calibration.rows, sha256=sha256))
 
     def _signal(self, at: int, key: Key, signal: Signal, row: Row, fed: Fed) -> None:
         g, slot, detector = key
@@ -232,7 +246,8 @@ class Suite:
     @cached_property
     def _identity(self) -> str:
         # Of ten thousand tags it takes longer than all else of a snapshot, and never changes.
-        return hashlib.sha256((self.cell.model_dump_json() + self.config.sha256()).encode()).hexdigest()
+        parts = self.cell.model_dump_json() + self.config.sha256() + self._calibration_sha256
+        return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def _names(config: DetectorConfig) -> tuple[str, ...]:

@@ -63,6 +63,11 @@ class WarmUp:
         self._any = bool(self.learning.any())
         return done
 
+    def finish(self, slots: Counts) -> None:
+        """Learn nothing of these tags: somebody else knows their normal."""
+        self.learning[slots] = False
+        self._any = bool(self.learning.any())
+
     def begin_again(self, slots: Counts, not_before: int) -> None:
         """Learn these tags anew from rows that end after `not_before`."""
         slots = slots[self._watched[slots]]

@@ -58,6 +58,8 @@ class Watch:
         made = {name: kind(columns, **config.parameters.get(name, {})) for name, kind in table.items()}
         self.detectors: dict[str, Detector] = dict(sorted(made.items(), key=lambda item: item[1].family != "data"))
         self._warm_up = WarmUp(columns)
+        self.adopted: Calibration | None = None
+        """A normal that was there before the first row."""
         self._shelved_until = np.zeros(n, dtype=np.int64)
         self._open: dict[str, Mask] = {
             name: np.zeros(n, dtype=np.bool_) for name, d in self.detectors.items() if d.family == "data"
@@ -65,6 +67,21 @@ class Watch:
         self._open_n = 0
         """Open data conditions."""
         self._none: Mask = np.zeros(n, dtype=np.bool_)
+
+    def adopt(self, slots: Counts, block: Floats, widen: Floats) -> None:
+        """Take the normal of some tags as given, before the first row.
+
+        Args:
+            slots: Shape `(k,)`.
+            block: Their normal rows, oldest first, shape `(rows, k)`, no NaN.
+            widen: What their spread is multiplied with, shape `(k,)`.
+        """
+        self.baseline.learn(slots, block)
+        self.baseline.spread[slots] *= widen
+        for detector in self.detectors.values():
+            detector.calibrate(slots, block)
+        self._warm_up.finish(slots)
+        self.adopted = self._calibration(slots, len(block))
 
     def judge(self, row: Row, *, executing: bool, stopped_until: int | None = None) -> Judgement:
         """Run all detectors on one row, then learn from it.

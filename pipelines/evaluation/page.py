@@ -9,39 +9,22 @@ from typing import Final
 from pipelines.evaluation.figures import ALL, Figures, Result, why
 from pipelines.evaluation.intervals import Estimate
 from pipelines.evaluation.words import SHARES, TIMES, idle_share, lone_action, share_text, time_text
+from pipelines.html import whole_page
 
 BAR_PX, ROW_PX, LABEL_PX, VALUE_PX = 420, 24, 330, 130
 MISSED_MAX: Final = 200
 """Cases listed for one reasoner; the JSON output has all."""
-STYLE: Final = """
-:root { color-scheme: light dark; --ink: #1c2330; --soft: #667085; --line: #d5dae3; --bar: #2f6f9f; --other: #b9852c; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ef; --soft: #9aa4b5; --line: #3a4252; --bar: #6aa9d8; --other: #d9ab58; }
-  body { background: #14181f; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-p, figcaption { color: var(--soft); max-width: 80ch; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 600; }
-.wide { overflow-x: auto; } svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
-svg .soft { fill: var(--soft); } svg .bar { fill: var(--bar); } svg .other { fill: var(--other); }
-svg .whisker, svg .axis { stroke: var(--ink); stroke-width: 1.5; } svg .axis { stroke: var(--line); }
-code { font-size: 12px; overflow-wrap: anywhere; }
-"""
 
 
 def page(results: Sequence[Result]) -> str:
     """Return the page. Whatever was read from a set or said by a model is escaped."""
     sets = dict.fromkeys(result.set_sha256 for result in results)
     parts = [_set([result for result in results if result.set_sha256 == sha256]) for sha256 in sets]
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Jidoka: reasoners measured</title>\n<style>{STYLE}</style>\n<h1>Reasoners measured</h1>\n"
-        "<p>In brackets, and as thin lines, 95 % intervals: Wilson's for shares, order statistics for times. Plans "
-        "were judged before the guard; nothing was sent.</p>\n" + "\n".join(parts) + "</html>\n"
+    about = (
+        "In brackets, and as thin lines, 95 % intervals: Wilson's for shares, order statistics for times. Plans "
+        "were judged before the guard; nothing was sent."
     )
+    return whole_page("Jidoka: reasoners measured", "Reasoners measured", about, parts)
 
 
 def _set(results: Sequence[Result]) -> str:

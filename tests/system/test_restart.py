@@ -9,9 +9,12 @@ import asyncio
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 
 from pipelines.config import Configuration, load, parse
+from pipelines.detectors.calibration import FILE as CALIBRATION
+from pipelines.detectors.calibration import GroupNormal, encode_calibration
 from pipelines.replaying import replay_cell
 from pipelines.simulation import Simulation
 from schemas import facts
@@ -42,6 +45,19 @@ def changed(name: str, old: str, new: str, *, of: Configuration | None = None) -
     field, model = models[name]
 
     return replace(known, files=files, **{field: parse(name, files, model)})
+
+
+NORMAL_A = 3.0009765625
+
+
+@cache
+def calibrated() -> Configuration:
+    """The drive's current as a historian has it; all else warms up."""
+    block = np.linspace(NORMAL_A - 0.1, NORMAL_A + 0.1, 41)[:, None]
+    block[20] = NORMAL_A
+    normal = GroupNormal("cycle", ("drive_current_a",), ("A",), block, np.ones(1))
+    known = base()
+    return replace(known, files={**known.files, CALIBRATION: encode_calibration({CELL: [normal]})})
 
 
 class Site:
@@ -109,6 +125,25 @@ def test_replay_comes_to_the_same_facts_across_a_restart_with(change, fault):
     started = of(records, facts.AgentStarted)
     assert [fact.epoch for fact in started] == [1, 2]
     assert [record.version for record in records] == list(range(1, len(records) + 1))
+    assert replayed.facts_compared >= 2
+
+
+@pytest.mark.parametrize(("before", "after"), [(base, calibrated), (calibrated, base)])
+def test_a_calibration_is_a_fact_and_replay_agrees_across_its_coming_and_going(before, after):
+    async def go():
+        site = await story(before(), after())
+        (watch, _) = site.last.service.derivation.detection.suite.watches
+        normal = watch.baseline.centre[watch.columns.names.index("drive_current_a")]
+        return await site.records(), await site.replayed(), float(normal)
+
+    records, replayed, normal = asyncio.run(go())
+    adopted = of(records, facts.ConfigAdopted)
+    assert [fact.name for fact in adopted].count(CALIBRATION) == 1
+    learnt = [(fact.group, fact.rows) for fact in of(records, facts.CalibrationAdopted)]
+    # Behind a restart the kept input is gone over again with it: what follows from it is in force, not told once more.
+    assert learnt.count(("cycle", 41)) == (before is calibrated)
+    assert (normal == NORMAL_A) == (after is calibrated)
+    assert replayed.divergence is None
     assert replayed.facts_compared >= 2
 
 
