@@ -58,7 +58,7 @@ NOTHING: Final = Judged(0.0, 0.0)
 
 
 class Novelty:
-    """The memory of one tag. About 80 kB with a warm-up of 750 rows, and bounded."""
+    """The memory of one tag. About 100 kB with a warm-up of 750 rows, and bounded."""
 
     def __init__(self, warm_up_rows: int, *, alarm: float = ALARM) -> None:
         """Begin with no past.

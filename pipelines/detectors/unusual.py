@@ -83,7 +83,7 @@ class Unusual:
                 self._novelty[slot].forgive()
 
     def snapshot(self) -> bytes:
-        """Return the whole memory: at most about 55 kB a tag."""
+        """Return the whole memory: at most about 56 kB a tag."""
         learnt = [[slot, novelty.state()] for slot, novelty in sorted(self._novelty.items())]
         return pack({"active": self._active, "within": self._within, "novelty": learnt})
 
