@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from pipelines.detectors.novelty import ALARM, Judged, Novelty
+from pipelines.detectors.own_past.novelty import ALARM, Judged, Novelty
 from pipelines.detectors.port import Context, Family, Signal
 from pipelines.features.columns import Columns
 from pipelines.features.packed import Counts, Floats, Mask, pack, unpack

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from pipelines.detectors.neighbours import Embedding
-from pipelines.detectors.novelty import ROWS_MIN, Novelty
-from pipelines.detectors.tail import BINS, SURPRISE_MAX, Tail, bin_of, log10
+from pipelines.detectors.own_past.neighbours import Embedding
+from pipelines.detectors.own_past.novelty import ROWS_MIN, Novelty
+from pipelines.detectors.own_past.tail import BINS, SURPRISE_MAX, Tail, bin_of, log10
 from pipelines.features.packed import pack, unpack
 
 WARM_UP = 100

@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from pipelines.detectors.level import Level
-from pipelines.detectors.neighbours import Embedding
-from pipelines.detectors.tail import Tail, log10
+from pipelines.detectors.own_past.level import Level
+from pipelines.detectors.own_past.neighbours import Embedding
+from pipelines.detectors.own_past.tail import Tail, log10
 from pipelines.features.packed import Floats
 
 WARM_UP_ROWS_MIN: Final = 40
