@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.detectors.following import follow
 from pipelines.detectors.port import Context, Family, Signal
-from pipelines.detectors.student import limits
+from pipelines.detectors.student import limits, shared
 from pipelines.features.columns import Columns
 from pipelines.features.packed import Counts, Floats, Mask, pack, unpack
 from pipelines.features.row import Row
@@ -42,7 +42,7 @@ class Change:
         """
         n = len(columns)
         self._columns, self._pause_rows = columns, int(pause_rows)
-        self._tail = budget / max(1, int(columns.watched.sum()))
+        self._tail = shared(budget, int(columns.watched.sum()))
         self._mean, self._level, self._limit = np.zeros(n), np.zeros(n), np.full(n, np.inf)
         self._beyond: Mask = np.zeros(n, dtype=np.bool_)
         self.active: Mask = np.zeros(n, dtype=np.bool_)

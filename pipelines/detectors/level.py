@@ -17,14 +17,14 @@ import numpy as np
 
 from pipelines.detectors.following import follow
 from pipelines.detectors.port import Context, Family, Signal
-from pipelines.detectors.student import limits
+from pipelines.detectors.student import limits, shared
 from pipelines.features.columns import Columns
 from pipelines.features.packed import Counts, Floats, Mask, pack, unpack
 from pipelines.features.row import Row
 from schemas.anomalies import Severity
 
 SLOW_SHARE: Final = 0.15
-SLOW_MEMORY_ROWS: Final = 150.0
+SLOW_MEMORY_ROWS: Final = 140.0
 SLOW_DOF_SHARE: Final = 0.12
 SLOW_OPEN_ROWS: Final = 3
 SLOW_CLEAR: Final = 0.7
@@ -60,7 +60,7 @@ class Level:
         *,
         slow_budget: float = 0.0125,
         step_budget: float = 8e-4,
-        clear_rows: float = 30,
+        clear_rows: float = 35,
         freeze_rows_max: float = 600,
     ) -> None:
         """Begin with nothing learnt.
@@ -74,8 +74,8 @@ class Level:
         """
         n = len(columns)
         self._columns, self._clear_rows, self._freeze_rows_max = columns, int(clear_rows), int(freeze_rows_max)
-        tags = max(1, int(columns.watched.sum()))
-        self._slow_tail, self._step_tail = slow_budget / tags, step_budget / tags
+        tags = int(columns.watched.sum())
+        self._slow_tail, self._step_tail = shared(slow_budget, tags), shared(step_budget, tags)
         for name in _FLOATS:
             setattr(self, f"_{name}", np.zeros(n))
         for name in _COUNTS:

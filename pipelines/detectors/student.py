@@ -20,8 +20,17 @@ from pipelines.features.packed import Counts, Floats
 DOF_MAX: Final = 60
 """Beyond it the normal distribution is as good."""
 HALVINGS: Final = 60
+SHARING_MIN: Final = 8
 ARCTAN_TERMS: Final = 60
 """Euler's series for arguments up to 1 halves its terms at least: 2**-60 is below rounding."""
+
+
+def shared(budget: float, tags: int) -> float:
+    """Return each tag's part of a group's chance of a limit passed in health.
+
+    A group of few tags shares as if it had `SHARING_MIN`: else a lone tag would be judged more sharply than in company.
+    """
+    return budget / max(tags, SHARING_MIN)
 
 
 def limits(tail: float, crossings: Counts, dof_share: float) -> Floats:

@@ -35,6 +35,8 @@ WANDER_DIVISOR: Final = 50
 """A tag wanders if its mean crosses its median less than once in so many rows."""
 WANDERING_MAX: Final = 0.1
 """Part of the tags that may wander."""
+ROWS_MIN: Final = 100
+"""A held-out block then has as many rows with a settled mean as without."""
 ROWS_PER_TAG_MIN: Final = 3
 """With fewer rows the smallest components are noise."""
 CLEAR: Final = 0.6
@@ -120,7 +122,8 @@ class Subspace:
 
     def _learn(self, slots: Counts, block: Floats) -> None:
         self._limits[:] = np.inf
-        if len(slots) < 2 or len(block) < ROWS_PER_TAG_MIN * len(slots) or wandering(block) > WANDERING_MAX:
+        rows_min = max(ROWS_MIN, ROWS_PER_TAG_MIN * len(slots))
+        if len(slots) < 2 or len(block) < rows_min or wandering(block) > WANDERING_MAX:
             self._slots = slots[:0]
             return
         self._slots, self._model = slots.copy(), Model.of(block)

@@ -2,7 +2,8 @@
 
 Judged is the fourth root of the mean square of its changes from row to row: nearly normally distributed, and without a
 logarithm the same bits everywhere. Changes, not deviations: a tag that walks is not restless. The normal drifts with
-it, as in level.py. Blind to slow oscillation; a tag that stands quite still is the business of `stuck`.
+it, as in level.py. Blind to slow oscillation, and to tags that are rounded as coarsely as they tremble; a tag that
+stands quite still is the business of `stuck`.
 """
 
 from __future__ import annotations
@@ -14,21 +15,25 @@ import numpy as np
 from pipelines.detectors.following import follow
 from pipelines.detectors.latch import Latch
 from pipelines.detectors.port import Context, Family, Signal
-from pipelines.detectors.student import limits
+from pipelines.detectors.student import limits, shared
 from pipelines.features.columns import Columns
 from pipelines.features.packed import Counts, Floats, Mask, pack, unpack
 from pipelines.features.row import Row
 from schemas.anomalies import Severity
 
-SQUARE_SHARE: Final = 0.03
+SQUARE_SHARE: Final = 0.05
 """Weight of a row in the mean square."""
+SURPRISE_MAX: Final = 9.0
+"""One change counts at most as so many mean squares: a step is not restlessness."""
 MEAN_SHARE: Final = 0.5
 MEMORY_ROWS: Final = 150.0
-DOF_SHARE: Final = 0.13
+DOF_SHARE: Final = 0.5
 CLEAR: Final = 0.6
 """Part of the limit within which the tag is back."""
 LEARNS: Final = 0.7
 """Part of the limit up to which the level follows."""
+ROWS_PER_VALUE_MAX: Final = 20
+"""A tag of fewer different values is not judged."""
 FIRST_DIVISOR: Final = 13
 """The mean square begins as the plain mean over the first thirteenth of the warm-up."""
 
@@ -44,7 +49,7 @@ class Variance:
         self,
         columns: Columns,
         *,
-        budget: float = 0.008,
+        budget: float = 8e-5,
         open_rows: float = 5,
         clear_rows: float = 20,
         freeze_rows_max: float = 600,
@@ -60,7 +65,7 @@ class Variance:
         """
         n = len(columns)
         self._columns, self._freeze_rows_max = columns, int(freeze_rows_max)
-        self._tail = budget / max(1, int(columns.watched.sum()))
+        self._tail = shared(budget, int(columns.watched.sum()))
         self._latch = Latch(int(open_rows), int(clear_rows), n)
         self._last, self._square = np.full(n, np.nan), np.zeros(n)
         self._mean, self._level, self._limit = np.zeros(n), np.zeros(n), np.full(n, np.inf)
@@ -78,7 +83,7 @@ class Variance:
         normal = follow(restlessness, MEAN_SHARE, MEMORY_ROWS)
         self._last[slots], self._mean[slots], self._level[slots] = block[-1], normal.mean, normal.level
         limit = normal.spread * limits(self._tail, normal.crossings, DOF_SHARE)
-        self._limit[slots] = np.where(normal.spread > 0, limit, np.inf)
+        self._limit[slots] = np.where((normal.spread > 0) & ~_rounded(block), limit, np.inf)
 
     def update(self, row: Row, context: Context) -> list[Signal]:
         """Judge one row."""
@@ -95,7 +100,7 @@ class Variance:
         change = values - self._last
         np.copyto(self._last, values, where=judged)
         judged = judged & (change == change) & (self._limit < np.inf)
-        np.copyto(self._square, self._square + SQUARE_SHARE * (change * change - self._square), where=judged)
+        np.copyto(self._square, _take(self._square, change * change), where=judged)
         root = np.sqrt(np.sqrt(self._square))
         np.copyto(self._mean, self._mean + MEAN_SHARE * (root - self._mean), where=judged)
         away = np.abs(self._mean - self._level)
@@ -153,6 +158,20 @@ def _restlessness(block: Floats) -> tuple[Floats, Floats]:
     square = np.cumsum(squares[:first], axis=0)[-1] / first
     roots = np.empty_like(squares)
     for k, latest in enumerate(squares):
-        square = square + SQUARE_SHARE * (latest - square)
+        square = _take(square, latest)
         roots[k] = np.sqrt(np.sqrt(square))
     return roots, square
+
+
+def _rounded(block: Floats) -> Mask:
+    """Tell which tags know few values: then their trembling is that of the rounding, shape `(k,)`."""
+    ordered = np.sort(block, axis=0)
+    different = 1 + np.count_nonzero(ordered[1:] != ordered[:-1], axis=0)
+    rounded: Mask = different * ROWS_PER_VALUE_MAX < len(block)
+    return rounded
+
+
+def _take(square: Floats, latest: Floats) -> Floats:
+    """Return the mean square after one more."""
+    taken: Floats = square + SQUARE_SHARE * (np.minimum(latest, SURPRISE_MAX * square) - square)
+    return taken
