@@ -58,7 +58,7 @@ class Level:
         self,
         columns: Columns,
         *,
-        slow_budget: float = 0.0125,
+        slow_budget: float = 0.016,
         step_budget: float = 8e-4,
         clear_rows: float = 35,
         freeze_rows_max: float = 600,
