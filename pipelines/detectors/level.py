@@ -26,6 +26,8 @@ from schemas.anomalies import Severity
 SLOW_SHARE: Final = 0.15
 SLOW_MEMORY_ROWS: Final = 140.0
 SLOW_DOF_SHARE: Final = 0.12
+SLOW_LIMIT_MIN: Final = 4.7
+"""Spreads below which no limit falls: it keeps tags that only tremble from opening every other hour."""
 SLOW_OPEN_ROWS: Final = 3
 SLOW_CLEAR: Final = 0.7
 """Part of the limit within which the mean is back."""
@@ -37,6 +39,7 @@ SLOW_LEARNS: Final = 0.65
 STEP_SHARE: Final = 0.2
 STEP_MEMORY_ROWS: Final = 25.0
 STEP_DOF_SHARE: Final = 0.14
+STEP_LIMIT_MIN: Final = 5.0
 STEP_OPEN_ROWS: Final = 3
 STEP_SLOW_MIN: Final = 2.5
 """Spreads that the slow deviation must have too: a step that leads back to the level is none."""
@@ -61,7 +64,7 @@ class Level:
         slow_budget: float = 0.016,
         step_budget: float = 8e-4,
         clear_rows: float = 35,
-        freeze_rows_max: float = 600,
+        freeze_rows_max: float = 500,
     ) -> None:
         """Begin with nothing learnt.
 
@@ -118,8 +121,10 @@ class Level:
         self._mean[slots], self._level[slots] = slow.mean, slow.level
         self._short_mean[slots], self._short_level[slots] = short.mean, short.level
         self._watch_mean[slots] = slow.mean
-        self._limit[slots] = slow.spread * limits(self._slow_tail, slow.crossings, SLOW_DOF_SHARE)
-        self._short_limit[slots] = short.spread * limits(self._step_tail, short.crossings, STEP_DOF_SHARE)
+        slow_limit = limits(self._slow_tail, slow.crossings, SLOW_DOF_SHARE)
+        step_limit = limits(self._step_tail, short.crossings, STEP_DOF_SHARE)
+        self._limit[slots] = slow.spread * np.maximum(slow_limit, SLOW_LIMIT_MIN)
+        self._short_limit[slots] = short.spread * np.maximum(step_limit, STEP_LIMIT_MIN)
         self._slow_min[slots] = STEP_SLOW_MIN * slow.spread
         # A tag that stood still has no spread to judge by: other detectors look at such.
         self._known[slots] = (slow.spread > 0) & (short.spread > 0)

@@ -52,7 +52,7 @@ class Variance:
         budget: float = 8e-5,
         open_rows: float = 5,
         clear_rows: float = 20,
-        freeze_rows_max: float = 600,
+        freeze_rows_max: float = 500,
     ) -> None:
         """Begin with nothing learnt.
 
