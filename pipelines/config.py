@@ -149,8 +149,8 @@ def rulebooks(files: Mapping[str, bytes]) -> dict[str, Rulebook]:
     return {cell.path: Rulebook(cell, catalogue, policy, calibration) for cell in plant.cells}
 
 
-def read_file(path: Path) -> bytes:
-    """Return a configuration file's bytes.
+def read_file(path: Path, remedy: str = "Create it, or point --config to its folder") -> bytes:
+    """Return a configuration file's bytes; `remedy` is said if it is missing.
 
     Raises:
         ConfigError: it is missing or cannot be read.
@@ -158,7 +158,7 @@ def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise ConfigError(str(path), "(file)", "it is missing", "Create it, or point --config to its folder") from error
+        raise ConfigError(str(path), "(file)", "it is missing", remedy) from error
     except OSError as error:
         raise ConfigError(
             str(path), "(file)", f"it cannot be read: {error.strerror}", "Check its permissions"
@@ -182,6 +182,15 @@ def parse(name: str, files: Mapping[str, bytes], model: type[M]) -> M:
         field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
         problem = first["msg"].removeprefix("Value error, ")
         raise ConfigError(name, field, problem, _remedy(first["type"], len(error.errors()))) from error
+
+
+def parse_file(path: Path, model: type[M]) -> M:
+    """Read one TOML file that stands by itself.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML or not of its schema; names the first wrong field.
+    """
+    return parse(str(path), {str(path): read_file(path, "Create it, or correct the path")}, model)
 
 
 def _remedy(kind: str, count: int) -> str:

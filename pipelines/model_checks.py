@@ -30,7 +30,7 @@ def _files(settings: TransformersSettings) -> Check:
     try:
         folder = find(settings)
         if settings.device == "cpu":
-            check_room(settings)
+            check_room(settings, folder)
     except ConfigError as error:
         return Check(settings.name, False, f"{error.field}: {error.problem}", error.remedy)
     except ConnectionFault as error:

@@ -14,7 +14,6 @@ from typing import Final
 
 import msgspec
 
-from connectors.reasoners.weights import find
 from schemas.errors import ConfigError, ConnectionFault
 from schemas.settings import TransformersSettings
 
@@ -29,11 +28,12 @@ HEADER_BYTES_MAX: Final = 100 << 20
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
-def check_room(settings: TransformersSettings, *, beside_bytes: int = 0) -> None:
+def check_room(settings: TransformersSettings, folder: Path, *, beside_bytes: int = 0) -> None:
     """Refuse a model that would fill this machine's memory.
 
     Args:
         settings: Of the model.
+        folder: Its files.
         beside_bytes: Free memory of the GPUs over which it may be spread.
 
     Raises:
@@ -41,7 +41,7 @@ def check_room(settings: TransformersSettings, *, beside_bytes: int = 0) -> None
         ConnectionFault: no room; says how much is wanted, and what to do.
     """
     free = free_bytes()
-    wanted = wanted_bytes(settings)
+    wanted = wanted_bytes(settings, folder)
     if free is None or wanted <= free + beside_bytes:
         return
     gpus = f" and {beside_bytes / 1e9:.1f} GB on GPUs" if beside_bytes else ""
@@ -51,14 +51,14 @@ def check_room(settings: TransformersSettings, *, beside_bytes: int = 0) -> None
     )
 
 
-def wanted_bytes(settings: TransformersSettings) -> int:
+def wanted_bytes(settings: TransformersSettings, folder: Path) -> int:
     """Return what loading and asking a model takes, by the headers of its weights. Reads no weights.
 
     Raises:
         ConfigError: the files are not as they must be.
     """
     parameters = 0
-    for path in sorted(find(settings).glob("*.safetensors")):
+    for path in sorted(folder.glob("*.safetensors")):
         try:
             parameters += _parameters_n(path)
         except (OSError, ValueError, msgspec.DecodeError, struct.error) as error:

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from connectors.reasoners.memory import check_room
 from connectors.reasoners.scoring import TextScoring
-from connectors.reasoners.weights import ModelFiles, locate
+from connectors.reasoners.weights import ModelFiles, find, read
 from connectors.reasoners.writing import Written, write_under
 from schemas.errors import ConfigError, ConnectionFault
 from schemas.reasoning import Prompt
@@ -34,8 +34,9 @@ class TransformersModel:
             ConfigError: the files are not as they must be, or the packages for this setting are missing.
             ConnectionFault: they cannot be loaded: too little memory, no such device.
         """
-        check_room(settings, beside_bytes=_on_gpus(settings))
-        files = locate(settings)
+        folder = find(settings)
+        check_room(settings, folder, beside_bytes=_on_gpus(settings))
+        files = read(settings, folder)
         self._settings = settings
         self._torch, self._tokenizer, self._model = _load(settings, files)
         self._controls = tuple(self._tokenizer.all_special_tokens)

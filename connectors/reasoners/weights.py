@@ -44,13 +44,12 @@ class ModelFiles:
         }
 
 
-def locate(settings: TransformersSettings) -> ModelFiles:
-    """Find a model's files, check and hash them. Reads all of them once: seconds to minutes.
+def read(settings: TransformersSettings, folder: Path) -> ModelFiles:
+    """Check and hash the files of a folder that was found. Reads all of them once: seconds to minutes.
 
     Raises:
-        ConfigError: as `find`, or they are of another digest than `sha256` says.
+        ConfigError: some are missing, or they are of another digest than `sha256` says.
     """
-    folder = find(settings)
     config = _read(settings, folder / "config.json")
     files = ModelFiles(
         folder=folder,

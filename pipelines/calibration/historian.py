@@ -6,14 +6,12 @@ A column belongs to the tag of its name; the names are compared as a header beco
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from pydantic import ValidationError
 
 from connectors.recordings.play import play
 from connectors.recordings.sniff import sniff
@@ -37,22 +35,6 @@ class Rows:
     """Shape `(rows,)`, microseconds since 1970 UTC."""
     values: Floats
     """Shape `(rows, tags)`; NaN where there is no good value."""
-
-
-def read_mapping(path: Path) -> RecordingMapping:
-    """Read a mapping from a TOML file.
-
-    Raises:
-        RecordingError: it is not one.
-    """
-    try:
-        return RecordingMapping.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecordingError(str(path), "file", str(error), "Write the mapping as TOML") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"])) or "(whole file)"
-        raise RecordingError(str(path), field, first["msg"], "Correct it there (docs/backtest.md)") from error
 
 
 def mapping_for(path: Path, cell: Cell) -> RecordingMapping:

@@ -14,13 +14,13 @@ and bound how far a limit may be raised.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AwareDatetime, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from connectors.recordings.times import EPOCH, MICROSECOND
+from pipelines.config import parse_file
 from schemas.errors import ConfigError
 from schemas.plant import Cell, Strict
 
@@ -65,14 +65,7 @@ def read_labels(path: Path, cell: Cell) -> tuple[Label, ...]:
     Raises:
         ConfigError: not TOML, not labels, or of tags that the cell does not have.
     """
-    try:
-        labels = Labels.model_validate(tomllib.loads(path.read_text())).labels
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(str(path), "(file)", str(error), "Write the labels as docs/backtest.md shows") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"])) or "(whole file)"
-        raise ConfigError(str(path), field, first["msg"].removeprefix("Value error, "), "Correct it there") from error
+    labels = parse_file(path, Labels).labels
     known = {tag.name for tag in cell.tags}
     for number, label in enumerate(labels):
         if label.tag and label.tag not in known:

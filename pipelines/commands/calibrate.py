@@ -10,16 +10,17 @@ import typer
 
 from connectors.eventlog.files import write_durably
 from pipelines.backtest import find
-from pipelines.calibration.historian import gather, read_mapping
+from pipelines.calibration.historian import gather
 from pipelines.calibration.labels import Label, read_labels
 from pipelines.calibration.normals import Normal, TagNormal, find_normal
 from pipelines.commands.options import CellOption, Config, the_cell
-from pipelines.config import load
+from pipelines.config import load, parse_file
 from pipelines.detectors.calibration import FILE, GroupNormal, cells_of, encode_calibration, normals_for
 from pipelines.log_view import clock_text
 from pipelines.protocols.results import Shown, aligned
 from schemas.errors import ConfigError, RecordingError
 from schemas.plant import Plant
+from schemas.recording import RecordingMapping
 
 STRETCHES_MAX: Final = 20
 """Suspicious stretches that are printed."""
@@ -49,7 +50,7 @@ def calibrate(
     configuration = load(config)
     known = the_cell(configuration, cell)
     said: Sequence[Label] = () if labels is None else read_labels(labels, known)
-    gathered = gather(find(paths), known, None if mapping is None else read_mapping(mapping))
+    gathered = gather(find(paths), known, None if mapping is None else parse_file(mapping, RecordingMapping))
     found = [normal for rows in gathered if (normal := find_normal(rows, known, said)) is not None]
     if not found:
         problem = f"no tag that is watched in cell {known.id!r} has enough good values"

@@ -61,7 +61,7 @@ class Change:
         """Judge one row. A signal that begins is a claim."""
         if not context.executing:
             return []
-        judged = self._columns.watched & ~context.blocked & ~context.doubtful & (row.values == row.values)
+        judged = context.judged(self._columns.watched, row.values)
         begins, ends = self.judge(row.values, judged)
         return [self._begin(slot, row.end_at) for slot in begins] + [Signal(slot, begins=False) for slot in ends]
 

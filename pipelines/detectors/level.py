@@ -133,7 +133,7 @@ class Level:
         """Judge one row."""
         if not context.executing:
             return []
-        judged = self._columns.watched & self._known & ~context.blocked & ~context.doubtful & (row.values == row.values)
+        judged = self._known & context.judged(self._columns.watched, row.values)
         before = self.active
         self.judge(row.end_at, row.values, judged)
         after = self.active

@@ -50,6 +50,16 @@ class Context:
     z: Floats
     """(value - centre) / spread; NaN without a value or a normal."""
 
+    def judged(self, watched: Mask, values: Floats) -> Mask:
+        """Return which of the watched tags statistics may judge in this row: those that have a value to be believed.
+
+        Args:
+            watched: Shape `(n,)`.
+            values: What is judged, shape `(n,)`; NaN: nothing.
+        """
+        judged: Mask = watched & ~self.blocked & ~self.doubtful & (values == values)
+        return judged
+
 
 class Detector(Protocol):
     """One algorithm on one group."""

@@ -40,7 +40,7 @@ class Shift(Latched):
             self._latch.interrupt()
             return []
         deviation = np.abs(context.z)
-        judged = self._columns.watched & ~context.blocked & ~context.doubtful & (deviation == deviation)
+        judged = context.judged(self._columns.watched, deviation)
         begins, ends = self._latch.step(row.end_at, deviation > self._z_limit, judged)
         return [self._begin(slot, row, context) for slot in begins] + [Signal(slot, begins=False) for slot in ends]
 

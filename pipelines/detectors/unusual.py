@@ -47,9 +47,9 @@ class Unusual:
         """Judge one row. Rows outside EXECUTE, and values that are blocked or doubtful, are not learnt from either."""
         if not context.executing or not self._novelty:
             return []
-        judged = self._columns.watched & context.baseline.known & ~context.blocked & ~context.doubtful
+        judged = context.baseline.known & context.judged(self._columns.watched, row.values)
         signals = []
-        for slot in np.flatnonzero(judged & (row.values == row.values)).tolist():
+        for slot in np.flatnonzero(judged).tolist():
             if slot in self._novelty:
                 signals += self._judge(slot, row, context)
         return signals

@@ -91,7 +91,7 @@ class Variance:
             self._latch.interrupt()
             self._last[:] = np.nan
             return []
-        judged = self._columns.watched & ~context.blocked & ~context.doubtful & (row.values == row.values)
+        judged = context.judged(self._columns.watched, row.values)
         begins, ends = self.judge(row.end_at, row.values, judged)
         return [self._begin(slot) for slot in begins] + [Signal(slot, begins=False) for slot in ends]
 

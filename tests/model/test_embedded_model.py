@@ -12,7 +12,7 @@ from connectors.reasoners import embedded_model
 from connectors.reasoners.cascade import Cascade
 from connectors.reasoners.embedded_model import FOLDER, SHA256, embedded_settings, installed
 from connectors.reasoners.playbook import PlaybookReasoner
-from connectors.reasoners.weights import digest, locate
+from connectors.reasoners.weights import digest, find, read
 from pipelines.config import load
 from pipelines.local_model import LocalModel
 from pipelines.model_reasoner import Lines, ModelReasoner, PlanCache
@@ -30,7 +30,11 @@ LONG_S = 300.0
 
 
 def test_the_weights_are_those_that_the_code_names_and_small():
-    assert locate(embedded_settings()).weights_sha256 == SHA256 == digest([FOLDER / "model.safetensors"])
+    assert (
+        read(embedded_settings(), find(embedded_settings())).weights_sha256
+        == SHA256
+        == digest([FOLDER / "model.safetensors"])
+    )
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < BYTES_MAX
 
 
@@ -39,7 +43,7 @@ def test_other_weights_are_not_loaded(tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"other")
     with pytest.raises(ConfigError, match="the weights are"):
-        locate(embedded_settings().model_copy(update={"model": str(tmp_path)}))
+        read(embedded_settings().model_copy(update={"model": str(tmp_path)}), tmp_path)
 
 
 def proposal(folder: Path, text: str = "", **embedded: bool) -> object:

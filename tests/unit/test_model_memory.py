@@ -48,7 +48,7 @@ def settings(folder: Path, dtype: str = "bfloat16") -> TransformersSettings:
 def test_what_is_wanted_counts_every_file_by_the_precision_that_is_set(folder: Path, dtype: str, gb: float) -> None:
     weights(folder / "model-1.safetensors", [500, 1_000_000])
     weights(folder / "model-2.safetensors", [400_000_000], [100, 1_000_000])
-    assert wanted_bytes(settings(folder, dtype)) == pytest.approx(gb * GB + memory.SPARE_BYTES, rel=1e-6)
+    assert wanted_bytes(settings(folder, dtype), folder) == pytest.approx(gb * GB + memory.SPARE_BYTES, rel=1e-6)
 
 
 def test_a_model_larger_than_the_machine_is_refused_and_the_process_lives(folder: Path) -> None:
@@ -74,15 +74,15 @@ def test_gpus_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda: 1 * GB)
     weights(folder / "model.safetensors", [1 * GB])
     with pytest.raises(ConnectionFault, match=r"wants 2\.7 GB of memory as bfloat16, 1\.0 GB are free"):
-        check_room(settings(folder))
-    check_room(settings(folder), beside_bytes=2 * GB)
+        check_room(settings(folder), folder)
+    check_room(settings(folder), folder, beside_bytes=2 * GB)
 
 
 @pytest.mark.parametrize("wrong", [b"", b"\xff" * 8, struct.pack("<Q", 9) + b"not json!", struct.pack("<Q", 2) + b"[]"])
 def test_a_file_that_is_no_safetensors_is_named(folder: Path, wrong: bytes) -> None:
     (folder / "model.safetensors").write_bytes(wrong)
     with pytest.raises(ConfigError, match=r"model\.safetensors"):
-        wanted_bytes(settings(folder))
+        wanted_bytes(settings(folder), folder)
 
 
 def test_a_container_has_less_than_its_machine(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def test_too_few_normal_rows_are_refused():
         ('[[labels]]\ntag = "colour"\n', r"labels\.0\.tag: cell 'cell1' has no tag 'colour'"),
         ('[[labels]]\nalarm = "perhaps"\n', r"labels\.0\.alarm"),
         ("[[labels]]\nuntil = 2020-01-01T00:00:00Z\n", r"from is not before until"),
-        ("[[labels", r"Write the labels as docs/backtest\.md shows"),
+        ("[[labels", r"Correct the TOML syntax there"),
     ],
 )
 def test_labels_that_cannot_be_meant_are_refused(tmp_path, recorded, text, said):
